@@ -1,0 +1,83 @@
+"""The whole configuration as one frozen value: every default in sight, nothing read from anywhere.
+
+`Config.load` (file and environment) lives in `config_file.py`, which is imported only then: it
+needs pydantic, and `import headgate` must stay under 100 ms.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+from headgate.core.units import Bounds, Bytes, Seconds
+from headgate.layers.settings import (
+    BatchConfig,
+    BreakerConfig,
+    CacheConfig,
+    LimitsConfig,
+    MetricsConfig,
+    ModelCacheConfig,
+    RetryConfig,
+)
+from headgate.providers.settings import ModelConfig, ProviderConfig
+from headgate.types import Secret
+
+
+@dataclass(frozen=True)
+class ServerConfig:
+    """`[server]`: the gateway's own socket."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on; anything but loopback needs an admin_token."""
+    port: Annotated[int, Bounds(0, 65535)] = 4000
+    """Port to listen on; 0 takes a free one."""
+    workers: Annotated[int, Bounds(1, 64)] = 1
+    """Processes; more than one share a cache only with cache.persist."""
+    admin_token: Secret = Secret("")
+    """Admin routes ask for it as `Authorization: Bearer ...`."""
+    drain_timeout: Annotated[Seconds, Bounds(0)] = 60.0
+    """How long running calls may finish after SIGTERM."""
+    body_max_bytes: Annotated[Bytes, Bounds(1024)] = 10_000_000
+    """A larger request body is refused with 413."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """Everything headgate can be told. `Config()` is complete: memory cache, no providers.
+
+    Raises ConfigError from `load` and `from_runtime_settings`, with every problem found.
+    """
+
+    server: ServerConfig = ServerConfig()
+    cache: CacheConfig = CacheConfig()
+    batch: BatchConfig = BatchConfig()
+    breaker: BreakerConfig = BreakerConfig()
+    retry: RetryConfig = RetryConfig()
+    limits: LimitsConfig = LimitsConfig()
+    metrics: MetricsConfig = MetricsConfig()
+    providers: dict[str, ProviderConfig] = field(default_factory=dict)
+    models: dict[str, ModelConfig] = field(default_factory=dict)
+
+    @staticmethod
+    def load(path: str | Path, *, environment: Mapping[str, str] | None = None) -> Config:
+        """The configuration in the TOML file at `path`; `${VAR}` is taken from `environment`
+        (default: the process's own)."""
+        return _files().load(Path(path), environment)
+
+    @staticmethod
+    def from_runtime_settings(
+        settings: Mapping[str, Any], models: Mapping[str, Mapping[str, Any]] | None = None
+    ) -> Config:
+        """The configuration of an N3 app: `RUNTIME_SETTINGS` and `MODEL_CACHE_CONFIG` as they
+        stand in the seed document (times in seconds, `batch_timeout_ms` in milliseconds)."""
+        return _files().from_runtime_settings(settings, models or {})
+
+
+def _files() -> Any:
+    return importlib.import_module("headgate.config_file")
+
+
+__all__ = ["Config", "ModelCacheConfig", "ModelConfig", "ProviderConfig", "ServerConfig"]

@@ -1,0 +1,81 @@
+"""Durations and sizes as people write them, and the bounds a setting may have. Pure."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Annotated, NamedTuple
+
+_DURATION_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_SIZE_BYTES = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20,
+               "GiB": 2**30}  # fmt: skip
+_NUMBER_AND_UNIT = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]*)\s*", re.ASCII)
+
+
+class Bounds(NamedTuple):
+    """Allowed range of a number, ends included unless `above` (then the low end is excluded)."""
+
+    low: float = 0
+    high: float = math.inf
+    above: bool = False
+
+    def describe(self) -> str:
+        low = f"more than {self.low:g}" if self.above else f"at least {self.low:g}"
+        return low if self.high == math.inf else f"{low} and at most {self.high:g}"
+
+    def admit(self, number: float) -> bool:
+        """Whether `number` is inside; never for NaN."""
+        return (number > self.low if self.above else number >= self.low) and number <= self.high
+
+
+Seconds = Annotated[float, "duration"]
+"""Seconds; in a file also `250ms`, `90s`, `5m`, `2h`, `7d`."""
+Bytes = Annotated[int, "size"]
+"""Bytes; in a file also `64KB`, `256MB`, `1GB` (powers of 1000) or `KiB`, `MiB`, `GiB`."""
+
+
+def parse_duration(text: str | float) -> float:
+    """Seconds of `90s`, `5m`, `2h`, or of a bare number of seconds; finite, >= 0.
+
+    Raises ValueError naming the accepted forms.
+    """
+    return _parse(text, _DURATION_S, "a duration such as 250ms, 90s, 5m, 2h or 7d")
+
+
+def parse_size(text: str | int) -> int:
+    """Bytes of `64MB`, `1GiB`, or of a bare number of bytes; >= 0.
+
+    Raises ValueError naming the accepted forms.
+    """
+    return int(_parse(text, _SIZE_BYTES, "a size such as 64KB, 256MB or 1GiB"))
+
+
+def _parse(text: str | float, units: dict[str, float] | dict[str, int], wanted: str) -> float:
+    if isinstance(text, bool) or not isinstance(text, str | int | float):
+        raise ValueError(f"expected {wanted}, got {text!r}")
+    if isinstance(text, str):
+        match = _NUMBER_AND_UNIT.fullmatch(text)
+        factor = units.get(match[2]) if match and match[2] else 1
+        if match is None or factor is None:
+            raise ValueError(f"expected {wanted}, got {text!r}")
+        return float(match[1]) * factor
+    if not math.isfinite(text) or text < 0:
+        raise ValueError(f"expected {wanted}, got {text!r}")
+    return float(text)
+
+
+def format_duration(seconds: float) -> str:
+    """The shortest exact spelling: 7200.0 becomes `2h`, 90.0 `90s`, 0.25 `250ms`."""
+    for unit in ("d", "h", "m", "s"):
+        count = seconds / _DURATION_S[unit]
+        if count >= 1 and count == int(count) and (unit != "m" or count >= 2):
+            return f"{int(count)}{unit}"
+    return f"{seconds * 1000:g}ms"
+
+
+def format_size(size_bytes: int) -> str:
+    """The shortest exact spelling: 256000000 becomes `256MB`."""
+    for unit in ("GB", "MB", "KB"):
+        if size_bytes and size_bytes % _SIZE_BYTES[unit] == 0:
+            return f"{size_bytes // _SIZE_BYTES[unit]}{unit}"
+    return f"{size_bytes}B"

@@ -1,0 +1,51 @@
+"""The settings of one provider and of one model. This file imports core and types only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from headgate.core.units import Bounds, Bytes, Seconds
+from headgate.types import Secret
+
+DEFAULT_BASE_URLS = {
+    "openai": "https://api.openai.com/v1",
+    "anthropic": "https://api.anthropic.com",
+    "fake": "",
+}
+
+
+@dataclass(frozen=True)
+class ProviderConfig:
+    """`[providers.NAME]`: where calls go."""
+
+    kind: Literal["openai", "anthropic", "fake"] = "openai"
+    """Dialect: anything OpenAI-compatible is `openai`; `fake` answers by itself, offline."""
+    base_url: str = ""
+    """As the official SDKs take it: OpenAI with /v1, Anthropic without; absent: the vendor's."""
+    api_key: Secret = Secret("")
+    """Sent to this provider; absent: the client's own credential is forwarded."""
+    connect_timeout: Annotated[Seconds, Bounds(0, above=True)] = 10.0
+    """Name look-up, connection and TLS handshake."""
+    first_byte_timeout: Annotated[Seconds, Bounds(0, above=True)] = 600.0
+    """From the request sent to the head of the reply."""
+    idle_timeout: Annotated[Seconds, Bounds(0, above=True)] = 120.0
+    """Between two chunks of a stream."""
+    total_timeout: Annotated[Seconds, Bounds(0, above=True)] = 600.0
+    """For a whole answer that is not streamed."""
+    reply_max_bytes: Annotated[Bytes, Bounds(1024)] = 64_000_000
+    """A larger answer is an error."""
+    connections_max: Annotated[int, Bounds(1, 10_000)] = 1000
+    """Connections to this provider at a time."""
+    latency: Annotated[Seconds, Bounds(0)] = 0.0
+    """`fake` only: how long it takes to answer."""
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """`[models."NAME"]`: what a model name leads to."""
+
+    targets: tuple[str, ...] = ()
+    """`provider/model` in the order they are tried; this version uses the first."""
+    fallbacks: tuple[str, ...] = ()
+    """Models asked when every target failed; without effect in this version."""

@@ -1,0 +1,71 @@
+"""What a store of entries promises, in words that every store's contract tests repeat.
+
+1. `get` returns an entry exactly as it was put, or None. Never a torn, foreign or changed one:
+   a store that reads bytes from outside this process verifies key, scope and checksum first.
+2. An entry past its time is never returned by `get` (stale reads ask for `peek_stale`, issue 3).
+3. A store that cannot read answers None; one that cannot write drops the entry. Both are counted
+   in `errors`; neither raises. The cache never costs an answer.
+4. `size_bytes` of all entries stays at or below the bound; the oldest-used go first.
+5. Every method may be called from any thread.
+
+`now_s` is wall-clock seconds. This file may import types only.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from msgspec import Struct
+
+from headgate.types import EVERYTHING, Entry, Selection
+
+
+class StoreStats(Struct, frozen=True):
+    """Counters of one store since it was opened; `entries` and `size_bytes` as of now."""
+
+    name: str
+    entries: int = 0
+    size_bytes: int = 0
+    hits: int = 0
+    misses: int = 0
+    evictions: int = 0
+    """Removed to stay within a bound."""
+    expirations: int = 0
+    """Removed because their time had passed."""
+    integrity_failures: int = 0
+    """Entries that did not verify: removed, answered as a miss."""
+    errors: int = 0
+    """Reads and writes that failed: answered as a miss, or dropped."""
+
+
+class Store(Protocol):
+    """See the promises at the top of this file."""
+
+    blocking: bool
+    """True if `get` waits for a disk or a network: call it off the event loop."""
+
+    def get(self, key: bytes, scope: bytes, now_s: float) -> Entry | None: ...
+
+    def put(self, entry: Entry, now_s: float) -> None:
+        """Keeps `entry`. A blocking store may return before it is durable; `flush` waits."""
+        ...
+
+    def remove(
+        self, selection: Selection = EVERYTHING, *, now_s: float, dry_run: bool = False
+    ) -> int:
+        """Removes what matches and returns how many; with `dry_run` only counts."""
+        ...
+
+    def list(self, selection: Selection = EVERYTHING, *, now_s: float, limit: int) -> list[Entry]:
+        """At most `limit` matching entries, most recently used first."""
+        ...
+
+    def stats(self) -> StoreStats: ...
+
+    def flush(self) -> None:
+        """Returns once everything put before is as durable as this store makes it."""
+        ...
+
+    def close(self) -> None:
+        """Flushes and lets go of every resource; further calls are harmless."""
+        ...
