@@ -1,7 +1,9 @@
 """Time and dice: the only file that may read either. Everything else takes them as arguments.
 
-Two clocks on purpose: durations and deadlines use the monotonic one, which no administrator can
-turn back; what is written to disk is stamped by the wall clock, because it outlives the process.
+Durations and deadlines use the monotonic clock, which no administrator can turn back. What is
+written to disk is stamped with seconds since 1970, because it outlives the process; within one
+process that stamp advances with the monotonic clock (`epoch`), so a jump of the wall clock neither
+revives nor kills an entry.
 """
 
 from __future__ import annotations
@@ -22,6 +24,10 @@ class Clock(Protocol):
         """Seconds since 1970-01-01T00:00:00Z; may jump."""
         ...
 
+    def epoch(self) -> float:
+        """Seconds since 1970, anchored to the wall clock once and advancing with `monotonic`."""
+        ...
+
     def random(self) -> float:
         """Uniform in [0, 1): jitter and sampling, never secrets."""
         ...
@@ -33,3 +39,9 @@ class SystemClock:
     monotonic = staticmethod(time.perf_counter)
     wall = staticmethod(time.time)
     random = staticmethod(random.random)
+
+    def __init__(self) -> None:
+        self.epoch_offset_s = time.time() - time.perf_counter()
+
+    def epoch(self) -> float:
+        return self.epoch_offset_s + time.perf_counter()

@@ -65,7 +65,8 @@ class Config:
     def load(path: str | Path, *, environment: Mapping[str, str] | None = None) -> Config:
         """The configuration in the TOML file at `path`; `${VAR}` is taken from `environment`
         (default: the process's own)."""
-        return _files().load(Path(path), environment)
+        loaded: Config = _files().load(Path(path), environment)
+        return loaded
 
     @staticmethod
     def from_runtime_settings(
@@ -73,7 +74,8 @@ class Config:
     ) -> Config:
         """The configuration of an N3 app: `RUNTIME_SETTINGS` and `MODEL_CACHE_CONFIG` as they
         stand in the seed document (times in seconds, `batch_timeout_ms` in milliseconds)."""
-        return _files().from_runtime_settings(settings, models or {})
+        loaded: Config = _files().from_runtime_settings(settings, models or {})
+        return loaded
 
 
 def _files() -> Any:

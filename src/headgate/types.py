@@ -142,6 +142,8 @@ class Call(Struct, frozen=True):
     ttl_s: float = 3600.0
     """Time to live for the entry, policy and controls already applied; > 0."""
     streamed: bool = False
+    limit_explicit: bool = False
+    """The request itself bounds the length of its answer, so a cut answer is what it asked for."""
     bypass: str = ""
     """Why the cache must not be consulted ("" = it may): a short, countable reason."""
 
@@ -172,6 +174,11 @@ class Provenance(Struct, frozen=True):
     attempts: int = 0
     target: str = ""
     detail: str = ""
+    key: bytes = b""
+    """The entry's key; only its own tenant ever sees it, because the tenant is part of it."""
+
+
+ORIGINATED = Provenance()
 
 
 class Reply(Struct, frozen=True):
@@ -182,7 +189,7 @@ class Reply(Struct, frozen=True):
     """Content type and the upstream's headers that may be handed on."""
     body: Body
     usage: Usage = NO_USAGE
-    provenance: Provenance = Provenance()
+    provenance: Provenance = ORIGINATED
 
 
 class Entry(Struct, frozen=True):

@@ -69,3 +69,9 @@ class Store(Protocol):
     def close(self) -> None:
         """Flushes and lets go of every resource; further calls are harmless."""
         ...
+
+
+class FastStore(Store, Protocol):
+    """A store in memory: its `get` never waits, and `peek` is a quicker look that counts nothing."""
+
+    def peek(self, key: bytes, now_s: float) -> Entry | None: ...

@@ -1,0 +1,267 @@
+"""From an HTTP request to a Call: what it asks for, who asks, where it leads, under which key.
+
+Shared by every surface that speaks HTTP. Two levels, because most requests were seen before: a
+digest over the raw bytes finds the plan that these very bytes led to last time (exact by
+construction, no parse); only unseen bytes are parsed, checked and made canonical.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from hashlib import sha256
+from typing import Any, TypeVar
+
+import msgspec
+from msgspec import Struct
+
+from headgate.config import Config
+from headgate.core.canonical import parse_object
+from headgate.core.controls import read_controls
+from headgate.core.eligibility import bypass_reason
+from headgate.core.fingerprint import (
+    BEHAVIOUR_HEADERS,
+    digest,
+    raw_prefix,
+    request_key,
+    route_of,
+    scope_of,
+)
+from headgate.core.verdict import LIMIT_FIELDS
+from headgate.errors import BadRequest, UnknownModel
+from headgate.providers.settings import DEFAULT_BASE_URLS
+from headgate.types import NO_CONTROLS, Call, Controls, Headers, Target, WireRequest
+
+PLANS_MAX = 20_000
+"""Plans remembered by raw digest; about 400 bytes each."""
+PREFIXES_MAX = 4_000
+
+_FORWARDED = frozenset({b"content-type", b"accept", b"traceparent"}) | BEHAVIOUR_HEADERS
+_CREDENTIALS = frozenset({b"authorization", b"x-api-key"})
+_SPEAKS = {"openai": {"chat", "completions", "responses", "embeddings"},
+           "anthropic": {"messages", "count_tokens"}}  # fmt: skip
+IDENTITY = (b"accept-encoding", b"identity")
+
+V = TypeVar("V")
+
+
+class Head(Struct, frozen=True):
+    """What the headers of a request say, sorted by what it is for."""
+
+    forwarded: Headers
+    credential: Headers
+    behaviour: Headers
+    controls: Controls
+
+
+class Plan(Struct, frozen=True):
+    """Everything about a request that follows from its bytes."""
+
+    operation: str
+    key: bytes
+    scope: bytes
+    model: str
+    target: Target
+    ttl_s: float
+    streamed: bool
+    bypass: str
+    limit_explicit: bool
+
+
+def read_head(headers: Iterable[tuple[bytes, bytes]]) -> Head:
+    """Sorts the headers of a request. Raises BadRequest for a control that makes no sense."""
+    forwarded: list[tuple[bytes, bytes]] = [IDENTITY]
+    credential: list[tuple[bytes, bytes]] = []
+    behaviour: list[tuple[bytes, bytes]] = []
+    said: list[tuple[bytes, bytes]] = []
+    for header in headers:
+        name = header[0]
+        if name in _FORWARDED:
+            forwarded.append(header)
+            if name in BEHAVIOUR_HEADERS:
+                behaviour.append(header)
+        elif name in _CREDENTIALS:
+            credential.append(header)
+        elif name == b"cache-control" or name.startswith(b"headgate-"):
+            said.append(header)
+    controls = read_controls(said) if said else NO_CONTROLS
+    return Head(tuple(forwarded), tuple(credential), tuple(behaviour), controls)
+
+
+class Admission:
+    """Makes Calls under one configuration. Not thread-safe: one per event loop."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._plans: dict[bytes, Plan] = {}
+        self._prefixes: dict[tuple[object, ...], tuple[bytes, bytes]] = {}
+        ignored = set(config.cache.ignore_fields)
+        if config.cache.scope == "user":
+            ignored -= {"user", "safety_identifier", "metadata"}
+        self._ignored = frozenset(ignored | {"model"})
+
+    def plan(self, operation: str, head: Head, body: bytes, query: bytes = b"") -> Plan:
+        """The plan for these bytes.
+
+        Raises BadRequest (body) and UnknownModel.
+        """
+        prefix, scope = self._prefix(operation, head, query)
+        raw = sha256(prefix + body).digest()
+        plan = self._plans.get(raw)
+        if plan is None:
+            plan = self._make_plan(operation, head, body, scope, query)
+            _remember(self._plans, raw, plan, PLANS_MAX)
+        return plan
+
+    def call(self, path: str, head: Head, body: bytes, plan: Plan) -> Call:
+        """The call to put through the stack when memory has no answer. `path` is relative to the
+        API root and holds the query string."""
+        controls = head.controls
+        ttl_s = plan.ttl_s if controls.ttl_s is None else min(plan.ttl_s, controls.ttl_s)
+        if plan.target.model != plan.model:
+            body = _renamed(body, plan.target.model)
+        request = WireRequest(path, body, head.forwarded, head.credential)
+        return Call(
+            operation=plan.operation,
+            model=plan.model,
+            request=request,
+            key=plan.key,
+            scope=plan.scope,
+            target=plan.target,
+            controls=controls,
+            ttl_s=ttl_s,
+            streamed=plan.streamed,
+            limit_explicit=plan.limit_explicit,
+            bypass=plan.bypass,
+        )
+
+    def _prefix(self, operation: str, head: Head, query: bytes) -> tuple[bytes, bytes]:
+        """Prefix of the raw digest, and the scope; remembered, as a client's headers repeat."""
+        known = (operation, head.credential, head.behaviour, head.controls.namespace, query)
+        found = self._prefixes.get(known)
+        if found is None:
+            who = digest(*(part for header in head.credential for part in header))
+            scope = scope_of(b"credential", who, head.controls.namespace)
+            headers = (*head.behaviour, (b"?", query))
+            found = raw_prefix(operation, scope, headers), scope
+            _remember(self._prefixes, known, found, PREFIXES_MAX)
+        return found
+
+    def _make_plan(
+        self, operation: str, head: Head, body: bytes, scope: bytes, query: bytes
+    ) -> Plan:
+        fields = parse_object(body)
+        model, target = self.resolve(_model_in(fields), operation)
+        streamed = _flag_in(fields, "stream")
+        cache = self._config.cache
+        own = cache.models.get(model)
+        enabled = cache.enabled if own is None or own.enabled is None else own.enabled
+        bypass = bypass_reason(operation, fields) or ("" if enabled else "disabled")
+        provider = self._config.providers[target.provider]
+        route = route_of(
+            {"target": target.name, "kind": provider.kind, "base_url": provider.base_url}
+        )
+        key = request_key(
+            operation=operation,
+            scope=scope,
+            route=route,
+            model=model,
+            headers=(*head.behaviour, (b"?", query)),
+            fields=fields,
+            ignored=self._ignored,
+        )
+        return Plan(
+            operation=operation,
+            key=key,
+            scope=scope,
+            model=model,
+            target=target,
+            ttl_s=cache.ttl if own is None or own.ttl is None else own.ttl,
+            streamed=streamed,
+            bypass=bypass or ("stream" if streamed else ""),
+            limit_explicit=any(fields.get(name) is not None for name in LIMIT_FIELDS),
+        )
+
+    def resolve(self, name: str, operation: str) -> tuple[str, Target]:
+        """The model's own name (without a provider prefix) and the target it leads to.
+
+        Raises UnknownModel naming what is configured.
+        """
+        config = self._config
+        listed = config.models.get(name)
+        if listed is not None:
+            provider, _, model = listed.targets[0].partition("/")
+            return name, self._target(provider, model, name, operation)
+        provider, slash, rest = name.partition("/")
+        if slash and provider in config.providers:
+            return rest, self._target(provider, rest, name, operation)
+        speaking = [
+            provider
+            for provider, settings in config.providers.items()
+            if _speaks(settings.kind, operation)
+        ]
+        if len(speaking) == 1:
+            return name, Target(speaking[0], name)
+        raise UnknownModel(self._unknown(name, operation, speaking))
+
+    def _target(self, provider: str, model: str, name: str, operation: str) -> Target:
+        kind = self._config.providers[provider].kind
+        if not _speaks(kind, operation):
+            raise UnknownModel(
+                f"model {name!r} is served by provider {provider!r} of kind {kind!r}, "
+                f"which does not answer {operation} calls"
+            )
+        return Target(provider, model)
+
+    def _unknown(self, name: str, operation: str, speaking: list[str]) -> str:
+        models = sorted(self._config.models)
+        text = f"model {name[:200]!r} is not configured"
+        near = difflib.get_close_matches(name, models, n=1)
+        if near:
+            text += f"; did you mean {near[0]!r}?"
+        if models:
+            text += f"; configured models: {', '.join(models[:20])}"
+        if speaking:
+            prefixes = ", ".join(f"{provider}/MODEL" for provider in speaking)
+            return f"{text}; or name the provider: {prefixes}"
+        return f"{text}; no configured provider answers {operation} calls"
+
+
+def endpoint(config: Config, provider: str) -> str:
+    """Where calls of `provider` go, for people to read."""
+    settings = config.providers[provider]
+    return settings.base_url or DEFAULT_BASE_URLS[settings.kind] or "built in"
+
+
+def _speaks(kind: str, operation: str) -> bool:
+    return kind == "fake" or operation in _SPEAKS[kind]
+
+
+def _model_in(fields: dict[str, Any]) -> str:
+    model = fields.get("model")
+    if not isinstance(model, str) or not model:
+        raise BadRequest('"model" must be a non-empty string', code="missing_model")
+    return model
+
+
+def _flag_in(fields: dict[str, Any], name: str) -> bool:
+    value = fields.get(name)
+    if value is not None and not isinstance(value, bool):
+        raise BadRequest(f'"{name}" must be true or false')
+    return bool(value)
+
+
+_decode_raw = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+
+
+def _renamed(body: bytes, model: str) -> bytes:
+    """The body with another model name; every other field keeps its bytes and its place."""
+    fields = _decode_raw(body)
+    fields["model"] = msgspec.Raw(msgspec.json.encode(model))
+    return msgspec.json.encode(fields)
+
+
+def _remember(table: dict[Any, V], name: object, value: V, most: int) -> None:
+    if len(table) >= most:
+        del table[next(iter(table))]
+    table[name] = value

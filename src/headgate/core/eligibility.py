@@ -1,0 +1,59 @@
+"""May the cache be asked about this request at all? Pure.
+
+Answers that depend on something outside the request (state kept by the provider, tools the provider
+runs, bytes behind a URL) could change while the request stays the same, so they are not cached.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+_STATE_FIELDS = ("previous_response_id", "conversation", "container", "mcp_servers")
+_CLIENT_TOOLS = frozenset({"function", "custom"})
+_MEDIA_FIELDS = frozenset({"image_url", "file_url", "url"})
+_CONTENT_FIELDS = ("messages", "input", "system", "instructions")
+
+
+def bypass_reason(operation: str, fields: Mapping[str, Any]) -> str:
+    """A short countable reason why the cache must not be consulted, or "" if it may.
+
+    `fields` is the parsed body. Reasons: `background`, `server_state`, `hosted_tools`,
+    `remote_media`, `not_cacheable` (an operation without cacheable answers).
+    """
+    if operation not in ("chat", "completions", "responses", "embeddings", "messages"):
+        return "not_cacheable"
+    if fields.get("background"):
+        return "background"
+    if fields.get("store") is True or any(fields.get(name) for name in _STATE_FIELDS):
+        return "server_state"
+    tools = fields.get("tools")
+    if fields.get("web_search_options") or (isinstance(tools, list) and _any_hosted(tools)):
+        return "hosted_tools"
+    if any(_holds_url(fields.get(name)) for name in _CONTENT_FIELDS):
+        return "remote_media"
+    return ""
+
+
+def _any_hosted(tools: list[Any]) -> bool:
+    return any(
+        isinstance(tool, dict) and tool.get("type", "function") not in _CLIENT_TOOLS
+        for tool in tools
+    )
+
+
+def _holds_url(value: Any) -> bool:
+    """Whether content parts refer to bytes elsewhere: a fetched URL or a file id."""
+    if isinstance(value, list):
+        return any(_holds_url(item) for item in value)
+    if not isinstance(value, dict):
+        return False
+    if "file_id" in value:
+        return True
+    for name, item in value.items():
+        if name in _MEDIA_FIELDS and isinstance(item, str):
+            if item.startswith(("http:", "https:", "gs:", "s3:")):
+                return True
+        elif isinstance(item, dict | list) and name != "input_schema" and _holds_url(item):
+            return True
+    return False

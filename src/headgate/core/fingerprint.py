@@ -1,0 +1,72 @@
+"""The key: SHA-256 over length-prefixed fields in a fixed order, the whole request among them.
+
+There is no list of fields that enter: every field enters, known or not, and a short documented
+list stays out. A change of the rules below must change `SCHEMA`, so that old entries miss. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from hashlib import sha256
+from typing import Any
+
+from headgate.core.canonical import canonical
+
+SCHEMA = b"headgate key 1"
+
+BEHAVIOUR_HEADERS = frozenset({b"anthropic-version", b"anthropic-beta", b"openai-beta",
+                               b"openai-organization", b"openai-project"})  # fmt: skip
+"""Request headers that change what the model answers, or who is asked."""
+
+
+def join(fields: Iterable[bytes]) -> bytes:
+    """The fields with a length before each: no two different sequences give the same bytes."""
+    return b"".join(len(field).to_bytes(8, "big") + field for field in fields)
+
+
+def digest(*fields: bytes) -> bytes:
+    """SHA-256 (32 bytes) of `fields`, each with its length."""
+    return sha256(join(fields)).digest()
+
+
+def scope_of(kind: bytes, identity: bytes, namespace: str = "") -> bytes:
+    """Digest of who may share an entry: a tenant or credential, narrowed by `namespace`.
+
+    `identity` must already be a digest where it is secret: scopes are written to disk.
+    """
+    return digest(SCHEMA, b"scope", kind, identity, namespace.encode())
+
+
+def route_of(parts: Mapping[str, Any]) -> bytes:
+    """Digest of where a model name leads (targets, provider kind and address), so that the same
+    name after a reload with another backend misses."""
+    return digest(SCHEMA, b"route", canonical(dict(parts)))
+
+
+def raw_prefix(operation: str, scope: bytes, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """What precedes the body in a raw digest; the body comes last and needs no length.
+
+    `headers` are the behaviour headers in a fixed order.
+    """
+    named = (part for header in headers for part in header)
+    return join((SCHEMA, b"raw", operation.encode(), scope, *named))
+
+
+def request_key(
+    *,
+    operation: str,
+    scope: bytes,
+    route: bytes,
+    model: str,
+    headers: Collection[tuple[bytes, bytes]],
+    fields: Mapping[str, Any],
+    ignored: Collection[str],
+) -> bytes:
+    """Key of a wire call: everything in `fields` (the parsed body) but `ignored`.
+
+    `model` is the requested name after prefix resolution and stands for the body's own field.
+    """
+    kept = {name: value for name, value in fields.items() if name not in ignored}
+    kept["model"] = model
+    named = [part for header in sorted(headers) for part in header]
+    return digest(SCHEMA, b"call", operation.encode(), scope, route, join(named), canonical(kept))

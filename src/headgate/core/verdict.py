@@ -1,0 +1,244 @@
+"""What a reply is worth: may it be stored, what did it use, and what is its failure called. Pure.
+
+The rules of the store gate stand in one table, `FINISHES`; a finish nobody listed is never stored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from headgate.types import NO_USAGE, Usage
+
+STORE, EXPLICIT_LIMIT, NEVER = "store", "explicit_limit", "never"
+
+FINISHES: Mapping[str, str] = {
+    "stop": STORE,
+    "end_turn": STORE,
+    "stop_sequence": STORE,
+    "completed": STORE,
+    "tool_calls": STORE,
+    "tool_use": STORE,
+    "function_call": STORE,
+    "length": EXPLICIT_LIMIT,
+    "max_tokens": EXPLICIT_LIMIT,
+    "max_output_tokens": EXPLICIT_LIMIT,
+    "content_filter": NEVER,
+    "refusal": NEVER,
+    "pause_turn": NEVER,
+}
+"""Finish reason to rule; `EXPLICIT_LIMIT` = only if the request itself set the limit, because then
+the limit is part of the key."""
+
+LIMIT_FIELDS = frozenset({"max_tokens", "max_completion_tokens", "max_output_tokens"})
+
+
+class _Function(Struct):
+    arguments: str = "{}"
+
+
+class _ToolCall(Struct):
+    function: _Function | None = None
+
+
+class _Message(Struct):
+    tool_calls: list[_ToolCall] | None = None
+    refusal: str | None = None
+
+
+class _Choice(Struct):
+    finish_reason: str | None = None
+    message: _Message | None = None
+
+
+class _TokenDetails(Struct):
+    cached_tokens: int | None = 0
+
+
+class _RawUsage(Struct):
+    """The usage object of every dialect at once; absent numbers are 0."""
+
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    prompt_tokens_details: _TokenDetails | None = None
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    input_tokens_details: _TokenDetails | None = None
+    cache_read_input_tokens: int | None = None
+    cache_creation_input_tokens: int | None = None
+
+
+class _Part(Struct):
+    type: str = ""
+
+
+class _Item(Struct):
+    type: str = ""
+    arguments: str | None = None
+    content: Any = None
+
+
+class _Incomplete(Struct):
+    reason: str | None = None
+
+
+class _Answer(Struct):
+    """What the gate needs of an answer of any dialect; everything else is skipped unread."""
+
+    choices: list[_Choice] | None = None
+    usage: _RawUsage | None = None
+    stop_reason: str | None = None
+    status: str | None = None
+    incomplete_details: _Incomplete | None = None
+    output: list[_Item] | None = None
+    content: list[_Part] | None = None
+    data: list[msgspec.Raw] | None = None
+    error: Any = None
+
+
+_decode_answer = msgspec.json.Decoder(_Answer).decode
+
+
+class Verdict(Struct, frozen=True):
+    """`skip` is "" when the reply may be stored, else the countable reason why not."""
+
+    skip: str
+    finish: str
+    usage: Usage
+
+
+def judge(operation: str, status: int, content: bytes, *, limit_explicit: bool) -> Verdict:
+    """The verdict on a whole answer. `limit_explicit`: the request set its own output limit."""
+    if status != 200:
+        return Verdict(f"status_{status // 100}xx" if status >= 300 else "status", "", NO_USAGE)
+    try:
+        answer = _decode_answer(content)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        return Verdict("not_parsed", "", NO_USAGE)
+    usage = _usage(answer.usage)
+    finishes = _FINISHES_OF[operation](answer)
+    skip = "error_in_answer" if answer.error else _skip(finishes, limit_explicit)
+    if not skip and not _arguments_parse(answer):
+        skip = "tool_arguments"
+    return Verdict(skip, ",".join(sorted({finish or "null" for finish in finishes})), usage)
+
+
+def _skip(finishes: list[str | None], limit_explicit: bool) -> str:
+    if not finishes:
+        return "incomplete"
+    for finish in finishes:
+        rule = FINISHES.get(finish or "", "unknown")
+        if rule == NEVER or (rule == EXPLICIT_LIMIT and not limit_explicit):
+            return f"finish_{finish}"
+        if rule == "unknown":
+            return "finish_unknown"
+    return ""
+
+
+def _chat_finishes(answer: _Answer) -> list[str | None]:
+    choices = answer.choices or []
+    return [
+        "refusal" if choice.message and choice.message.refusal else choice.finish_reason
+        for choice in choices
+    ]
+
+
+def _message_finishes(answer: _Answer) -> list[str | None]:
+    return [answer.stop_reason]
+
+
+def _response_finishes(answer: _Answer) -> list[str | None]:
+    if answer.status == "incomplete" and answer.incomplete_details:
+        return [answer.incomplete_details.reason]
+    refused = any(
+        isinstance(part, dict) and part.get("type") == "refusal"
+        for item in answer.output or []
+        for part in (item.content if isinstance(item.content, list) else ())
+    )
+    return ["refusal" if refused else answer.status]
+
+
+def _embedding_finishes(answer: _Answer) -> list[str | None]:
+    return ["stop"] if answer.data else []
+
+
+_FINISHES_OF = {
+    "chat": _chat_finishes,
+    "completions": _chat_finishes,
+    "messages": _message_finishes,
+    "responses": _response_finishes,
+    "embeddings": _embedding_finishes,
+}
+
+
+def _arguments_parse(answer: _Answer) -> bool:
+    texts = [
+        call.function.arguments
+        for choice in answer.choices or []
+        for call in (choice.message.tool_calls or () if choice.message else ())
+        if call.function
+    ]
+    texts += [item.arguments for item in answer.output or [] if item.arguments is not None]
+    for text in texts:
+        try:
+            msgspec.json.decode(text or "{}")
+        except (msgspec.MsgspecError, UnicodeError, RecursionError):
+            return False
+    return True
+
+
+def usage_in(content: bytes) -> Usage:
+    """Usage of any answer or event that carries a `usage` object; NO_USAGE where there is none."""
+    try:
+        return _usage(_decode_answer(content).usage)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        return NO_USAGE
+
+
+def _usage(raw: _RawUsage | None) -> Usage:
+    """Classes of tokens made comparable: Anthropic's `input_tokens` leaves cache reads and writes
+    out, OpenAI's `prompt_tokens` holds them (features.md section 8.5)."""
+    if raw is None:
+        return NO_USAGE
+    if raw.prompt_tokens is not None:
+        details = raw.prompt_tokens_details
+        tokens_in, tokens_out = raw.prompt_tokens, raw.completion_tokens
+        cached = details.cached_tokens if details else 0
+    else:
+        details = raw.input_tokens_details
+        read = raw.cache_read_input_tokens or 0
+        tokens_in = (raw.input_tokens or 0) + read + (raw.cache_creation_input_tokens or 0)
+        tokens_out = raw.output_tokens
+        cached = (details.cached_tokens if details else 0) or read
+    return Usage(max(tokens_in, 0), max(tokens_out or 0, 0), max(cached or 0, 0))
+
+
+_BY_STATUS = {400: "bad_request", 401: "authentication", 402: "billing", 403: "permission",
+              404: "not_found", 408: "timeout", 413: "too_large", 422: "bad_request",
+              429: "rate_limit", 503: "unavailable", 504: "timeout", 529: "overloaded"}  # fmt: skip
+
+
+def status_error(status: int) -> str:
+    """Short name of a failed status for the `errors` table, e.g. `rate_limit` for 429."""
+    return _BY_STATUS.get(status, "server_error" if status >= 500 else f"status_{status}")
+
+
+def is_callers_mistake(status: int) -> bool:
+    """Whether a failed status says the request itself was wrong: no fault of the provider."""
+    return 400 <= status < 500 and status not in (401, 402, 403, 408, 409, 425, 429)
+
+
+def exception_error(error: BaseException) -> str:
+    """Short name of an exception: by the HTTP status it carries (as SDK errors do), as a timeout,
+    else by its class."""
+    status = getattr(error, "status_code", None)
+    if isinstance(status, int):
+        return status_error(status)
+    name = type(error).__name__
+    if isinstance(error, TimeoutError) or "timeout" in name.lower():
+        return "timeout"
+    code = getattr(error, "code", None)
+    return code if isinstance(code, str) and code.isidentifier() else name

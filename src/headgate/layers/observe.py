@@ -1,0 +1,64 @@
+"""The outermost layer: counts every call, its latency, its tokens and its failure."""
+
+from __future__ import annotations
+
+import asyncio
+
+from headgate.clock import Clock
+from headgate.core.verdict import exception_error, is_callers_mistake, status_error
+from headgate.metrics import Metrics
+from headgate.stream import Tap, Value, Whole
+from headgate.types import NO_USAGE, Call, Layer, Reply, Service
+
+_LEFT = (asyncio.CancelledError, GeneratorExit)
+
+
+def observe(metrics: Metrics, clock: Clock) -> Layer:
+    """Records a call when its reply ends: at once for a whole answer, at the last chunk (or the
+    break, or the reader's leaving) for a stream."""
+
+    def layer(below: Service) -> Service:
+        async def service(call: Call) -> Reply:
+            started_s = clock.monotonic()
+            try:
+                reply = await below(call)
+            except BaseException as error:
+                _failed(metrics, call, clock.monotonic() - started_s, error)
+                raise
+            if isinstance(reply.body, Whole | Value):
+                _finished(metrics, call, clock.monotonic() - started_s, reply)
+                return reply
+
+            def on_end(error: BaseException | None) -> None:
+                elapsed_s = clock.monotonic() - started_s
+                if error is None:
+                    _finished(metrics, call, elapsed_s, reply)
+                else:
+                    _failed(metrics, call, elapsed_s, error)
+
+            tap = Tap(reply.body, on_end)
+            return Reply(reply.status, reply.headers, tap, reply.usage, reply.provenance)
+
+        return service
+
+    return layer
+
+
+def _finished(metrics: Metrics, call: Call, elapsed_s: float, reply: Reply) -> None:
+    if reply.provenance.hit:
+        metrics.record_hit(call.model, elapsed_s * 1000)
+        return
+    billed = NO_USAGE if reply.provenance.collapsed else reply.usage
+    metrics.record_call(call.model, elapsed_s * 1000, billed, miss=_consulted(call))
+    if reply.status >= 400 and not is_callers_mistake(reply.status):
+        metrics.record_error(call.model, status_error(reply.status))
+
+
+def _failed(metrics: Metrics, call: Call, elapsed_s: float, error: BaseException) -> None:
+    metrics.record_call(call.model, elapsed_s * 1000, miss=_consulted(call))
+    if not isinstance(error, _LEFT):
+        metrics.record_error(call.model, exception_error(error))
+
+
+def _consulted(call: Call) -> bool:
+    return not call.bypass and call.controls.may_read

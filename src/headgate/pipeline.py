@@ -1,0 +1,70 @@
+"""The stack, in one file: which layers a call passes, in which order, and why in that order.
+
+docs/life-of-a-call.md tells the same story to people; a test compares the two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from headgate.clock import Clock
+from headgate.config import Config
+from headgate.layers.cache import Cache
+from headgate.layers.coalesce import coalesce
+from headgate.layers.observe import observe
+from headgate.metrics import Metrics
+from headgate.providers.fake import fake_service
+from headgate.providers.function import call_function
+from headgate.providers.http import http_service
+from headgate.providers.wire import Wire
+from headgate.types import Call, Layer, Reply, Service
+
+FUNCTION = "function"
+"""Provider name of library calls: the caller's own callable."""
+
+
+class Placed(NamedTuple):
+    """A layer and the reason why it stands where it stands."""
+
+    name: str
+    layer: Layer
+    reason: str
+
+
+def front(cache: Cache, metrics: Metrics, clock: Clock) -> tuple[Placed, ...]:
+    """The layers above the choice of a target, outermost first."""
+    return (
+        Placed("observe", observe(metrics, clock), "above all: counts hits and refusals too"),
+        Placed("cache", cache.lookup, "a hit spends no tokens, no money, no place in a queue"),
+        Placed("coalesce", coalesce, "below the cache: only misses are joined"),
+        Placed("fill", cache.fill, "below coalesce: the entry stands before its flight ends"),
+    )
+
+
+def stack(layers: tuple[Placed, ...], bottom: Service) -> Service:
+    """`bottom` wrapped in `layers`, the first of them outermost."""
+    service = bottom
+    for placed in reversed(layers):
+        service = placed.layer(service)
+    return service
+
+
+def by_target(services: Mapping[str, Service]) -> Service:
+    """The Service of the provider that a call's target names."""
+
+    async def service(call: Call) -> Reply:
+        return await services[call.target.provider](call)
+
+    return service
+
+
+def providers(config: Config, wires: Mapping[str, Wire], clock: Clock) -> dict[str, Service]:
+    """One Service per configured provider, and the one for callables."""
+    services: dict[str, Service] = {FUNCTION: call_function}
+    for name, settings in config.providers.items():
+        if settings.kind == "fake":
+            services[name] = fake_service(settings, clock)
+        else:
+            services[name] = http_service(settings, wires[name])
+    return services

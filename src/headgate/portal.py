@@ -1,0 +1,211 @@
+"""The bridge between callers and the one event loop in which a runtime's stack runs.
+
+A miss from any thread or any event loop enters the stack here; the callable itself runs back where
+its caller lives, so thread-locals, context variables and loop-bound clients keep working. A hit
+never comes this way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import Awaitable, Callable, Coroutine
+from concurrent.futures import CancelledError, Future
+from contextvars import Context, copy_context
+from queue import SimpleQueue
+from typing import Any, TypeVar
+
+from headgate.errors import Closed, StreamBroken
+from headgate.types import Call, Reply, Service
+
+T = TypeVar("T")
+Work = Callable[[], Any]
+
+
+class Portal:
+    """Owner of the home loop: a daemon thread started at the first miss, or a loop adopted from a
+    server that runs anyway. After a fork the child starts its own."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        self._process_id = os.getpid()
+        self._closed = False
+
+    def adopt(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Makes the running `loop` of a server the home loop; only before the first miss."""
+        with self._lock:
+            if self._loop is not None and self._loop is not loop:
+                raise RuntimeError("this runtime already has a home loop; use one per server")
+            self._loop = loop
+
+    def submit(self, service: Service, call: Call) -> Future[Reply]:
+        """Puts `call` through `service` on the home loop, from any thread."""
+        return asyncio.run_coroutine_threadsafe(_enter(service, call), self._home())
+
+    def is_home(self) -> bool:
+        """Whether the calling code runs on the home loop."""
+        try:
+            return asyncio.get_running_loop() is self._loop
+        except RuntimeError:
+            return False
+
+    def _home(self) -> asyncio.AbstractEventLoop:
+        with self._lock:
+            if self._closed:
+                raise Closed("the runtime is closed")
+            if self._loop is not None and self._process_id == os.getpid():
+                return self._loop
+            self._process_id = os.getpid()
+            loop = self._loop = asyncio.new_event_loop()
+            self._thread = threading.Thread(
+                target=_run_loop, args=(loop,), name="headgate", daemon=True
+            )
+            self._thread.start()
+            return loop
+
+    def close(self, last: Coroutine[Any, Any, None] | None = None) -> None:
+        """Runs `last`, cancels what still runs and ends the thread; an adopted loop is left alone.
+
+        Later submits raise Closed. May be called twice.
+        """
+        with self._lock:
+            self._closed = True
+            loop, thread, self._thread = self._loop, self._thread, None
+        if loop is None or thread is None or self._process_id != os.getpid():
+            if last is not None:
+                last.close()
+            return
+        if last is not None:
+            asyncio.run_coroutine_threadsafe(last, loop).result()
+        loop.call_soon_threadsafe(loop.stop)
+        if thread is not threading.current_thread():
+            thread.join()
+
+
+def _run_loop(loop: asyncio.AbstractEventLoop) -> None:
+    asyncio.set_event_loop(loop)
+    try:
+        loop.run_forever()
+        running = asyncio.all_tasks(loop)
+        for task in running:
+            task.cancel()
+        loop.run_until_complete(asyncio.gather(*running, return_exceptions=True))
+        loop.run_until_complete(loop.shutdown_default_executor())
+    finally:
+        loop.close()
+
+
+async def _enter(service: Service, call: Call) -> Reply:
+    return await service(call)
+
+
+class CallerThread:
+    """A thread that waits for its answer, lent meanwhile to run the callable it brought along."""
+
+    def __init__(self) -> None:
+        self._work: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._raised: BaseException | None = None
+
+    def run(self, work: Work) -> Awaitable[Any]:
+        """Called on the home loop: resolves to the result of `work`, run in the caller's thread."""
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[Any] = loop.create_future()
+        self._work.put(lambda: self._perform(work, loop, done))
+        return done
+
+    def _perform(
+        self, work: Work, loop: asyncio.AbstractEventLoop, done: asyncio.Future[Any]
+    ) -> None:
+        try:
+            result = work()
+        except Exception as error:  # noqa: BLE001 - whatever it raises is its caller's
+            loop.call_soon_threadsafe(_settle, done, None, error)
+        except BaseException as error:  # noqa: BLE001
+            # KeyboardInterrupt and the like belong to this thread alone; in the home loop they
+            # would end everybody's calls.
+            self._raised = error
+            broken = StreamBroken(f"the caller that asked was interrupted by {error!r}")
+            loop.call_soon_threadsafe(_settle, done, None, broken)
+        else:
+            loop.call_soon_threadsafe(_settle, done, result, None)
+
+    def wait(self, answer: Future[T]) -> T:
+        """Runs work as it comes until `answer` is there, and returns it.
+
+        An interrupt while waiting cancels the call.
+        """
+        answer.add_done_callback(lambda _: self._work.put(None))
+        finished = False
+        try:
+            while (work := self._work.get()) is not None:
+                work()
+            finished = True
+        finally:
+            if not finished:
+                answer.cancel()
+        if self._raised is not None:
+            raise self._raised
+        try:
+            return answer.result()
+        except CancelledError:
+            raise Closed("the runtime was closed during this call") from None
+
+
+class CallerLoop:
+    """The event loop of an asynchronous caller, in which its callable runs with its context."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._context: Context = copy_context()
+
+    async def run(self, work: Work) -> Any:
+        """Called on the home loop: the result of awaiting `work()` in the caller's loop."""
+        home = asyncio.get_running_loop()
+        if home is self._loop:
+            return await _await(work)
+        done: asyncio.Future[Any] = home.create_future()
+        tasks: list[asyncio.Task[Any]] = []
+
+        def finish(task: asyncio.Task[Any]) -> None:
+            if task.cancelled():
+                home.call_soon_threadsafe(done.cancel)
+            else:
+                error = task.exception()
+                result = None if error else task.result()
+                home.call_soon_threadsafe(_settle, done, result, error)
+
+        def start() -> None:
+            task = self._loop.create_task(_await(work), context=self._context)
+            tasks.append(task)
+            task.add_done_callback(finish)
+
+        self._loop.call_soon_threadsafe(start)
+        try:
+            return await done
+        finally:
+            if not done.done() or done.cancelled():
+                self._cancel(tasks)
+
+    def _cancel(self, tasks: list[asyncio.Task[Any]]) -> None:
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(lambda: [task.cancel() for task in tasks])
+
+
+async def _await(work: Work) -> Any:
+    result = work()
+    return await result if isinstance(result, Awaitable) else result
+
+
+def _settle(done: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:
+    if done.done():
+        return
+    if error is None:
+        done.set_result(result)
+    elif isinstance(error, StopIteration):
+        # A future cannot carry StopIteration (it would end the awaiting generator instead).
+        done.set_exception(RuntimeError(f"the callable raised {error!r}"))
+    else:
+        done.set_exception(error)

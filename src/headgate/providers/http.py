@@ -1,0 +1,95 @@
+"""Providers reached over HTTP: where a request goes, with which credential, what is handed on.
+
+Bodies pass through untouched in both directions. Where a call goes is decided by configuration
+alone: nothing in a body or header can name a host.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from headgate.providers.settings import DEFAULT_BASE_URLS, ProviderConfig
+from headgate.providers.wire import Wire, WireLimits, WireReply
+from headgate.stream import Chunks, Whole
+from headgate.types import (
+    NO_USAGE,
+    Call,
+    Headers,
+    Invocation,
+    Provenance,
+    Reply,
+    Service,
+)
+
+_HANDED_ON = frozenset({b"content-type", b"content-encoding", b"retry-after", b"retry-after-ms",
+                        b"x-should-retry", b"x-request-id", b"request-id", b"openai-version",
+                        b"openai-processing-ms", b"openai-organization",
+                        b"anthropic-organization-id"})  # fmt: skip
+_HANDED_ON_PREFIXES = (b"x-ratelimit-", b"anthropic-ratelimit-")
+
+
+def http_service(config: ProviderConfig, wire: Wire) -> Service:
+    """A Service that sends the call's bytes to its provider."""
+    base_url = (config.base_url or DEFAULT_BASE_URLS[config.kind]).rstrip("/")
+    root = base_url + ("/v1" if config.kind == "anthropic" else "")
+    credential = _credential(config)
+    limits = WireLimits(
+        connect_s=config.connect_timeout,
+        first_byte_s=config.first_byte_timeout,
+        idle_s=config.idle_timeout,
+        total_s=config.total_timeout,
+        reply_max_bytes=config.reply_max_bytes,
+    )
+    redact = _redactor(config)
+
+    async def service(call: Call) -> Reply:
+        request = call.request
+        if isinstance(request, Invocation):
+            raise TypeError("an HTTP provider takes wire calls only")
+        headers = request.headers + (credential or request.credential)
+        url = root + request.path
+        answer = await wire.send(request.method, url, headers, request.body, limits)
+        handed_on = _hand_on(answer.headers)
+        marked = Provenance(attempts=1, target=call.target.name)
+        if _is_stream(answer):
+            body = Chunks(answer.chunks(), answer.aclose)
+            return Reply(answer.status, handed_on, body, NO_USAGE, marked)
+        try:
+            content = await answer.read()
+        finally:
+            await answer.aclose()
+        if answer.status >= 400:
+            content = redact(content)
+        return Reply(answer.status, handed_on, Whole(content), NO_USAGE, marked)
+
+    return service
+
+
+def _credential(config: ProviderConfig) -> Headers:
+    key = config.api_key.reveal()
+    if not key:
+        return ()
+    if config.kind == "anthropic":
+        return ((b"x-api-key", key.encode()),)
+    return ((b"authorization", b"Bearer " + key.encode()),)
+
+
+def _redactor(config: ProviderConfig) -> Callable[[bytes], bytes]:
+    """Providers quote credentials in their error bodies; ours must not reach a client."""
+    key = config.api_key.reveal().encode()
+    return (lambda content: content.replace(key, b"***")) if key else (lambda content: content)
+
+
+def _is_stream(answer: WireReply) -> bool:
+    return any(
+        name == b"content-type" and value.startswith(b"text/event-stream")
+        for name, value in answer.headers
+    )
+
+
+def _hand_on(headers: Headers) -> Headers:
+    return tuple(
+        (name, value)
+        for name, value in headers
+        if name in _HANDED_ON or name.startswith(_HANDED_ON_PREFIXES)
+    )

@@ -1,0 +1,329 @@
+"""The engine a program holds: one per process, one door for each kind of caller.
+
+A hit is answered here, before any event loop is entered: memory is looked at in the caller's own
+thread. Everything else goes down the stack of `pipeline.py`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+from msgspec.structs import asdict
+
+from headgate import pipeline
+from headgate.admission import Admission, Head, Plan
+from headgate.clock import Clock, SystemClock
+from headgate.config import Config
+from headgate.errors import UpstreamTimeout
+from headgate.invocation import Keys, bound_arguments, caller_loop, caller_thread
+from headgate.layers.cache import Cache
+from headgate.metrics import Metrics
+from headgate.portal import Portal
+from headgate.providers.wire import Wire
+from headgate.providers.wire_client import open_wire
+from headgate.stores.base import Store
+from headgate.stores.memory import MemoryStore
+from headgate.stores.sqlite import SqliteStore
+from headgate.stream import Value, entry_value
+from headgate.types import (
+    NO_CONTROLS,
+    Call,
+    Controls,
+    Invocation,
+    Reply,
+    Selection,
+    Target,
+    WireRequest,
+)
+
+F = TypeVar("F", bound=Callable[..., Any])
+T = TypeVar("T")
+
+_FUNCTION = Target(pipeline.FUNCTION, "callable")
+
+
+class Runtime:
+    """Never asks a model twice for the same answer.
+
+    `Runtime()` needs nothing: answers are kept in memory only. Usable from any number of threads
+    and event loops at once. Close it, or use it as a (sync or async) context manager, so that a
+    disk tier is flushed.
+
+    >>> runtime = Runtime()
+    >>> runtime.cached_llm_call("2 + 2?", "gpt-4o", {}, lambda: "4")
+    '4'
+    """
+
+    def __init__(self, config: Config | None = None, *, clock: Clock | None = None) -> None:
+        self.config = config or Config()
+        self.clock = clock or SystemClock()
+        self.metrics = Metrics()
+        cache = self.config.cache
+        self._memory = MemoryStore(cache.maxsize, cache.max_bytes)
+        self.cache = Cache(self._memory, _disk(self.config, self.clock), self.clock)
+        self.admission = Admission(self.config)
+        self._portal = Portal()
+        self._keys = Keys(self.config)
+        self._monotonic = self.clock.monotonic
+        self._epoch_offset_s = self.clock.epoch() - self.clock.monotonic()
+        self._wires: dict[str, Wire] = {
+            name: open_wire(settings)
+            for name, settings in self.config.providers.items()
+            if settings.kind != "fake"
+        }
+        self._providers = pipeline.providers(self.config, self._wires, self.clock)
+        self._stack = pipeline.stack(
+            pipeline.front(self.cache, self.metrics, self.clock),
+            pipeline.by_target(self._providers),
+        )
+
+    # Callables of the library.
+
+    def cached_llm_call(
+        self,
+        prompt: Any,
+        model: str,
+        params: Mapping[str, Any] | None,
+        call_func: Callable[[], Any],
+        *,
+        namespace: str = "",
+        ttl: float | None = None,
+    ) -> Any:
+        """The stored answer to (`prompt`, `model`, `params`), else what `call_func()` returns.
+
+        `prompt` is a string or any JSON value (a list of messages, say); `params` a JSON object.
+        Something that is not JSON in either makes the call uncacheable: `call_func` runs and the
+        skip is counted. `ttl` in seconds shortens the configured time to live. Any result is
+        kept, None and other falsy ones included; an exception is never kept and propagates.
+        Identical calls under way at the same time run `call_func` once.
+        """
+        started_s = self._monotonic()
+        key = self._keys.of_prompt(prompt, model, params, namespace)
+        if key and ttl is None:
+            entry = self._memory.peek(key, started_s + self._epoch_offset_s)
+            if entry is not None:
+                answer = entry_value(entry)
+                self.metrics.record_hit(model, (self._monotonic() - started_s) * 1000)
+                return answer
+        thread, request = caller_thread(key, call_func)
+        call = self._call(key, model, namespace, ttl, request)
+        return _result(thread.wait(self._portal.submit(self._stack, call)))
+
+    async def acached_llm_call(
+        self,
+        prompt: Any,
+        model: str,
+        params: Mapping[str, Any] | None,
+        call_func: Callable[[], Awaitable[Any]],
+        *,
+        namespace: str = "",
+        ttl: float | None = None,
+    ) -> Any:
+        """As `cached_llm_call` for an async `call_func`, which runs in the caller's event loop."""
+        started_s = self._monotonic()
+        key = self._keys.of_prompt(prompt, model, params, namespace)
+        if key and ttl is None:
+            entry = self._memory.peek(key, started_s + self._epoch_offset_s)
+            if entry is not None:
+                answer = entry_value(entry)
+                self.metrics.record_hit(model, (self._monotonic() - started_s) * 1000)
+                return answer
+        call = self._call(key, model, namespace, ttl, caller_loop(key, call_func))
+        return _result(await asyncio.wrap_future(self._portal.submit(self._stack, call)))
+
+    def cached(
+        self, *, model: str = "", namespace: str = "", ttl: float | None = None
+    ) -> Callable[[F], F]:
+        """Decorator: the function's arguments are the prompt, its name is part of the key.
+
+        For sync and async functions; `model` (default: the function's name) is what metrics and
+        per-model settings go by. Arguments that are not JSON make that call uncacheable.
+        """
+
+        def decorate(function: F) -> F:
+            signature = inspect.signature(function)
+            name = f"{function.__module__}.{function.__qualname__}"
+            label = model or function.__qualname__
+            if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
+                raise TypeError(f"{name} is a generator: cache the function that consumes it")
+
+            def question(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+                return {"function": name, "arguments": bound_arguments(signature, args, kwargs)}
+
+            @functools.wraps(function)
+            def call(*args: Any, **kwargs: Any) -> Any:
+                return self.cached_llm_call(
+                    question(args, kwargs), label, None, lambda: function(*args, **kwargs),
+                    namespace=namespace, ttl=ttl,
+                )  # fmt: skip
+
+            @functools.wraps(function)
+            async def acall(*args: Any, **kwargs: Any) -> Any:
+                return await self.acached_llm_call(
+                    question(args, kwargs), label, None, lambda: function(*args, **kwargs),
+                    namespace=namespace, ttl=ttl,
+                )  # fmt: skip
+
+            return cast(F, acall if inspect.iscoroutinefunction(function) else call)
+
+        return decorate
+
+    # Calls that arrived over HTTP; on the home loop only.
+
+    def find(self, operation: str, head: Head, body: bytes, query: bytes) -> Plan | Reply:
+        """The stored reply to a request if memory has it, else the plan to `forward` it by.
+
+        `head` comes from `admission.read_head`. Raises BadRequest and UnknownModel.
+        """
+        started_s = self._monotonic()
+        plan = self.admission.plan(operation, head, body, query)
+        if plan.bypass or head.controls is not NO_CONTROLS:
+            return plan
+        now_s = started_s + self._epoch_offset_s
+        entry = self._memory.peek(plan.key, now_s)
+        if entry is None:
+            return plan
+        self.metrics.record_hit(plan.model, (self._monotonic() - started_s) * 1000)
+        return self.cache.reply(entry, now_s)
+
+    async def forward(self, path: str, head: Head, body: bytes, plan: Plan) -> Reply:
+        """Puts a request that `find` had no reply for through the stack.
+
+        `path` is relative to the API root and carries the query string. Raises HeadgateError for
+        whatever has no reply.
+        """
+        call = self.admission.call(path, head, body, plan)
+        deadline_s = call.controls.deadline_s
+        if deadline_s is None:
+            return await self._stack(call)
+        try:
+            async with asyncio.timeout(deadline_s):
+                return await self._stack(call)
+        except TimeoutError:
+            raise UpstreamTimeout(
+                f"no answer within the caller's deadline of {deadline_s:g} s", stage="total"
+            ) from None
+
+    async def ask(self, provider: str, method: str, path: str, head: Head) -> Reply:
+        """One request to `provider` that is no call: never cached, never counted as one."""
+        request = WireRequest(path, b"", head.forwarded, head.credential, method)
+        target = Target(provider, "")
+        call = Call("models", "", request, b"", b"", target, bypass="not_cacheable")
+        return await self._providers[provider](call)
+
+    async def off_loop(self, work: Callable[[], T]) -> T:
+        """Runs `work`, which may wait for a disk, without stopping the event loop."""
+        return await asyncio.get_running_loop().run_in_executor(None, work)
+
+    def adopt(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Makes a server's running loop the one in which this runtime's stack runs."""
+        self._portal.adopt(loop)
+
+    # Looking and clearing.
+
+    def stats(self) -> dict[str, Any]:
+        """`{"cache": ..., "metrics": ...}` with at least the keys of the seed document."""
+        numbers = self.metrics.snapshot()
+        kept = self._memory.stats()
+        cache = self.config.cache
+        tiers = [kept] if self.cache.below is None else [kept, self.cache.below.stats()]
+        return {
+            "cache": {
+                "enabled": cache.enabled,
+                "size": kept.entries,
+                "maxsize": cache.maxsize,
+                "bytes": kept.size_bytes,
+                "max_bytes": cache.max_bytes,
+                "ttl": cache.ttl,
+                "hits": numbers["cache_hits"],
+                "misses": numbers["cache_misses"],
+                "hit_rate": numbers["cache_hit_rate"],
+                "evictions": kept.evictions,
+                "expirations": kept.expirations,
+                "not_stored": self.cache.skipped(),
+                "tiers": {tier.name: asdict(tier) for tier in tiers},
+            },
+            "metrics": numbers,
+        }
+
+    def clear(self, model: str | None = None, namespace: str | None = None) -> int:
+        """Removes stored answers (all, or of one model or namespace) from every tier.
+
+        Returns how many there were; one that stood in memory and on disk counts once. Calls under
+        way when this is called are not stored.
+        """
+        return self.cache.remove(Selection(model=model, namespace=namespace))
+
+    def close(self) -> None:
+        """Ends running calls, flushes the disk tier, closes connections. May be called twice.
+
+        On a server's own event loop call `aclose` instead.
+        """
+        self._portal.close(self._close_wires() if self._wires else None)
+        self._close_disk()
+
+    async def aclose(self) -> None:
+        """As `close`, from any event loop."""
+        if self._portal.is_home():
+            await self._close_wires()
+            await asyncio.to_thread(self._close_disk)
+        else:
+            await asyncio.to_thread(self.close)
+
+    async def _close_wires(self) -> None:
+        for wire in self._wires.values():
+            await wire.aclose()
+
+    def _close_disk(self) -> None:
+        if self.cache.below is not None:
+            self.cache.below.close()
+
+    def __enter__(self) -> Runtime:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Runtime:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+    # How a miss of the library enters the stack.
+
+    def _call(
+        self, key: bytes, model: str, namespace: str, ttl: float | None, request: Invocation
+    ) -> Call:
+        policy_s = self._keys.ttl_s(model)
+        return Call(
+            operation=pipeline.FUNCTION,
+            model=model,
+            request=request,
+            key=key,
+            scope=self._keys.scope,
+            target=_FUNCTION,
+            controls=Controls(namespace=namespace, ttl_s=ttl),
+            ttl_s=policy_s if ttl is None else min(policy_s, ttl),
+            bypass="" if key else self._keys.bypass(model),
+        )
+
+
+def _disk(config: Config, clock: Clock) -> Store | None:
+    cache = config.cache
+    if not (cache.enabled and cache.persist):
+        return None
+    store: Store = SqliteStore(Path(cache.persist_path), cache.persist_max_bytes, clock)
+    return store
+
+
+def _result(reply: Reply) -> Any:
+    """The caller's own object if it was its call, else a copy nobody else holds."""
+    body = cast(Value, reply.body)
+    provenance = reply.provenance
+    return body.copy() if provenance.hit or provenance.collapsed else body.original

@@ -1,0 +1,147 @@
+"""The bodies of replies: a whole answer, a stream of chunks, a Python value, and a tap on them.
+
+A body is iterated at most once and closed any number of times. `Tap` is a class and not an async
+generator on purpose: a generator that was never started does not run its `finally` on `aclose()`
+(tried on CPython 3.11), so a reply nobody read would never report its end.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import msgspec
+
+from headgate.core.canonical import is_json
+from headgate.types import Body, Entry
+
+
+class Whole:
+    """A complete answer, already here. `content` is its exact bytes."""
+
+    __slots__ = ("_read", "content")
+
+    def __init__(self, content: bytes) -> None:
+        self.content = content
+        self._read = False
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if self._read or not self.content:
+            raise StopAsyncIteration
+        self._read = True
+        return self.content
+
+    async def aclose(self) -> None:
+        self._read = True
+
+
+class Chunks:
+    """A stream read from elsewhere; `close` lets go of whatever produces it, exactly once."""
+
+    __slots__ = ("_close", "_iterator")
+
+    def __init__(
+        self, iterator: AsyncIterator[bytes], close: Callable[[], Awaitable[None]] | None = None
+    ) -> None:
+        self._iterator = iterator
+        self._close = close
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self._iterator
+
+    async def aclose(self) -> None:
+        close, self._close = self._close, None
+        if close is not None:
+            await close()
+
+
+_decode = msgspec.json.Decoder().decode
+_encode = msgspec.json.Encoder().encode
+
+
+class Value:
+    """The result of a callable, in a form nobody can change afterwards.
+
+    A JSON result is kept as its encoding (`content`): a copy costs one decode, about 0.3 us for
+    1 KB. Any other is kept as a deep copy (`held`). One that refuses to be copied is `loose`: only
+    its own caller may have it.
+    """
+
+    __slots__ = ("content", "held", "loose", "original")
+
+    def __init__(self, original: Any, content: bytes | None, held: Any, loose: bool) -> None:
+        self.original = original
+        self.content = content
+        self.held = held
+        self.loose = loose
+
+    @classmethod
+    def of(cls, result: Any) -> Value:
+        if is_json(result):
+            try:
+                return cls(result, _encode(result), None, False)
+            except UnicodeError:
+                pass  # a lone surrogate: not JSON after all
+        try:
+            return cls(result, None, copy.deepcopy(result), False)
+        except (TypeError, ValueError, AttributeError, NotImplementedError, RecursionError):
+            return cls(result, None, None, True)
+
+    def copy(self) -> Any:
+        """An equal value of its own; not for a loose one."""
+        return copy.deepcopy(self.held) if self.content is None else _decode(self.content)
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        raise TypeError("the answer of a callable is a value, not a stream")
+
+    async def aclose(self) -> None:
+        """Nothing to let go of."""
+
+
+def entry_value(entry: Entry) -> Any:
+    """A fresh copy of a callable's stored result: decoded if it was JSON, else deep-copied."""
+    return _decode(entry.content) if entry.kind == "value" else copy.deepcopy(entry.held)
+
+
+class Tap:
+    """A body that tells `on_end` once how it ended, read or unread.
+
+    `on_end(error)` gets None after the last chunk, the exception that broke the stream, or
+    `GeneratorExit` when the reader left before the end.
+    """
+
+    __slots__ = ("_body", "_iterator", "_on_end")
+
+    def __init__(self, body: Body, on_end: Callable[[BaseException | None], None]) -> None:
+        self._body = body
+        self._iterator: AsyncIterator[bytes] | None = None
+        self._on_end: Callable[[BaseException | None], None] | None = on_end
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        self._iterator = self._body.__aiter__()
+        return self
+
+    async def __anext__(self) -> bytes:
+        if self._iterator is None:
+            self._iterator = self._body.__aiter__()
+        try:
+            return await self._iterator.__anext__()
+        except StopAsyncIteration:
+            self._end(None)
+            raise
+        except BaseException as error:
+            self._end(error)
+            raise
+
+    async def aclose(self) -> None:
+        self._end(GeneratorExit())
+        await self._body.aclose()
+
+    def _end(self, error: BaseException | None) -> None:
+        on_end, self._on_end = self._on_end, None
+        if on_end is not None:
+            on_end(error)

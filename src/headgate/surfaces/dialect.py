@@ -1,0 +1,55 @@
+"""How an error is spelt in the dialect of the route it happened on. Pure."""
+
+from __future__ import annotations
+
+import msgspec
+
+from headgate.errors import HeadgateError
+
+ANTHROPIC_OPERATIONS = frozenset({"messages", "count_tokens"})
+
+_ANTHROPIC_TYPES = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    405: "invalid_request_error",
+    413: "request_too_large",
+    415: "invalid_request_error",
+    429: "rate_limit_error",
+    503: "overloaded_error",
+    504: "timeout_error",
+}
+
+
+def error_body(operation: str, status: int, code: str, message: str) -> bytes:
+    """The JSON body that the official SDK of this route turns into its own exception."""
+    if operation in ANTHROPIC_OPERATIONS:
+        kind = _ANTHROPIC_TYPES.get(status, "api_error")
+        error = {"type": kind, "message": message, "code": code}
+        return msgspec.json.encode({"type": "error", "error": error})
+    kind = "invalid_request_error" if 400 <= status < 500 else "api_error"
+    return msgspec.json.encode(
+        {"error": {"message": message, "type": kind, "param": None, "code": code}}
+    )
+
+
+def error_headers(error: HeadgateError) -> list[tuple[bytes, bytes]]:
+    """Headers of an error of ours: SDKs must not multiply attempts we already made or refused."""
+    headers = [(b"content-type", b"application/json"), (b"x-should-retry", b"false")]
+    if error.retry_after_s is not None:
+        headers.append((b"retry-after", b"%d" % max(1, round(error.retry_after_s))))
+    return headers
+
+
+def in_band_error(operation: str, error: HeadgateError) -> bytes:
+    """The event that ends a stream which broke after it had begun, so that no SDK mistakes the end
+    for a complete answer."""
+    body = error_body(operation, error.status_hint, error.code, error.message)
+    if operation in ANTHROPIC_OPERATIONS:
+        return b"event: error\ndata: " + body + b"\n\n"
+    if operation == "responses":
+        event = {"type": "error", "code": error.code, "message": error.message, "param": None,
+                 "sequence_number": 0}  # fmt: skip
+        return b"event: error\ndata: " + msgspec.json.encode(event) + b"\n\n"
+    return b"data: " + body + b"\n\n"

@@ -1,0 +1,206 @@
+"""The gateway: a plain ASGI application. Reads a request, asks the Runtime, writes the reply.
+
+No framework on the data path: routing is one dictionary look-up, a stored answer goes out as the
+bytes it came in. What matches no route is refused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any, NamedTuple
+
+from headgate.admission import Head, Plan, read_head
+from headgate.errors import BadRequest, HeadgateError
+from headgate.runtime import Runtime
+from headgate.stream import Whole
+from headgate.surfaces.dialect import error_body, error_headers, in_band_error
+from headgate.surfaces.operations import Answer, Operations
+from headgate.surfaces.provenance import provenance_headers
+from headgate.types import Headers, Reply
+
+Scope = dict[str, Any]
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+
+logger = logging.getLogger("headgate.gateway")
+
+
+class Route(NamedTuple):
+    """A path of the data plane: its operation, and the path below the provider's API root."""
+
+    operation: str
+    path: str
+
+
+DATA_PLANE = {
+    "/v1/chat/completions": Route("chat", "/chat/completions"),
+    "/v1/completions": Route("completions", "/completions"),
+    "/v1/embeddings": Route("embeddings", "/embeddings"),
+    "/v1/responses": Route("responses", "/responses"),
+    "/v1/messages": Route("messages", "/messages"),
+    "/v1/messages/count_tokens": Route("count_tokens", "/messages/count_tokens"),
+}
+
+
+class Gateway:
+    """The ASGI application around one Runtime, which it closes with itself."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._operations = Operations(runtime)
+        self._body_max_bytes = runtime.config.server.body_max_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            route = DATA_PLANE.get(scope["path"])
+            if route is None:
+                await self._operate(scope, receive, send)
+            else:
+                await self._answer(route, scope, receive, send)
+        elif scope["type"] == "lifespan":
+            await self._live(receive, send)
+        else:
+            await send({"type": "websocket.close", "code": 1008})
+
+    async def _answer(self, route: Route, scope: Scope, receive: Receive, send: Send) -> None:
+        """One call of the data plane, from request to last chunk."""
+        try:
+            if scope["method"] != "POST":
+                raise BadRequest(f"{scope['path']} takes POST", status=405, code="wrong_method")
+            headers = scope["headers"]
+            body = await read_body(headers, receive, self._body_max_bytes)
+            head = read_head(headers)
+            query: bytes = scope["query_string"]
+            found = self._runtime.find(route.operation, head, body, query)
+            if isinstance(found, Plan):
+                path = f"{route.path}?{query.decode('latin-1')}" if query else route.path
+                await self._forward(path, head, body, found, receive, send)
+            else:
+                await _send_whole(found, _reply_headers(found, found.provenance.key), send)
+        except HeadgateError as error:
+            await _send_error(route.operation, error, send)
+
+    async def _forward(
+        self, path: str, head: Head, body: bytes, plan: Plan, receive: Receive, send: Send
+    ) -> None:
+        """Asks upstream for as long as the client is there; a client that leaves cancels."""
+        task = asyncio.current_task()
+        watcher = asyncio.ensure_future(_cancel_when_gone(receive, task))
+        try:
+            reply = await self._runtime.forward(path, head, body, plan)
+            headers = _reply_headers(reply, plan.key)
+            if isinstance(reply.body, Whole):
+                await _send_whole(reply, headers, send)
+            else:
+                await _send_stream(plan.operation, reply, headers, send)
+        except asyncio.CancelledError:
+            if not watcher.done() or task is None or task.uncancel():
+                raise
+        finally:
+            watcher.cancel()
+
+    async def _operate(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Everything that is not a call: models, health, numbers, administration."""
+        try:
+            body = await read_body(scope["headers"], receive, self._body_max_bytes)
+            answer = await self._operations.answer(scope, body)
+        except HeadgateError as error:
+            await _send_error("", error, send)
+            return
+        await _send_answer(answer, send)
+
+    async def _live(self, receive: Receive, send: Send) -> None:
+        while True:
+            message = await receive()
+            if message["type"] == "lifespan.startup":
+                self._runtime.adopt(asyncio.get_running_loop())
+                await send({"type": "lifespan.startup.complete"})
+            else:
+                await self._runtime.aclose()
+                await send({"type": "lifespan.shutdown.complete"})
+                return
+
+
+async def read_body(headers: Headers, receive: Receive, most_bytes: int) -> bytes:
+    """The request body. Raises BadRequest: 413 over `most_bytes`, 415 if it is compressed."""
+    for name, value in headers:
+        if name == b"content-length" and value.isdigit() and int(value) > most_bytes:
+            raise _too_large(most_bytes)
+        if name == b"content-encoding" and value.lower() != b"identity":
+            raise BadRequest(
+                "compressed request bodies are not accepted; send identity",
+                status=415,
+                code="unsupported_encoding",
+            )
+    message = await receive()
+    body: bytes = message.get("body", b"")
+    if not message.get("more_body"):
+        return body
+    parts, size = [body], len(body)
+    while message.get("more_body"):
+        message = await receive()
+        parts.append(message.get("body", b""))
+        size += len(parts[-1])
+        if size > most_bytes:
+            raise _too_large(most_bytes)
+    if message["type"] == "http.disconnect":
+        raise BadRequest("the request ended before its body did")
+    return b"".join(parts)
+
+
+def _too_large(most_bytes: int) -> BadRequest:
+    return BadRequest(
+        f"the body is larger than {most_bytes} bytes (server.body_max_bytes)",
+        status=413,
+        code="body_too_large",
+    )
+
+
+async def _cancel_when_gone(receive: Receive, task: asyncio.Task[Any] | None) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    if task is not None:
+        task.cancel()
+
+
+def _reply_headers(reply: Reply, key: bytes) -> Headers:
+    return reply.headers + provenance_headers(reply.provenance, key)
+
+
+async def _send_whole(reply: Reply, headers: Headers, send: Send) -> None:
+    content = reply.body.content  # type: ignore[attr-defined]
+    length = (b"content-length", b"%d" % len(content))
+    await send(
+        {"type": "http.response.start", "status": reply.status, "headers": (*headers, length)}
+    )
+    await send({"type": "http.response.body", "body": content})
+
+
+async def _send_stream(operation: str, reply: Reply, headers: Headers, send: Send) -> None:
+    """Chunks as they come. A break after the head is told in-band: the status is long gone, and a
+    clean end would pass a cut answer off as a whole one."""
+    await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+    try:
+        async for chunk in reply.body:
+            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        last = b""
+    except HeadgateError as error:
+        last = in_band_error(operation, error)
+    finally:
+        await reply.body.aclose()
+    await send({"type": "http.response.body", "body": last})
+
+
+async def _send_error(operation: str, error: HeadgateError, send: Send) -> None:
+    status = error.status_hint
+    body = error_body(operation, status, error.code, error.message)
+    await _send_answer(Answer(status, body, tuple(error_headers(error))), send)
+
+
+async def _send_answer(answer: Answer, send: Send) -> None:
+    length = (b"content-length", b"%d" % len(answer.body))
+    headers = [*answer.headers, length]
+    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+    await send({"type": "http.response.body", "body": answer.body})

@@ -1,0 +1,31 @@
+"""Where a reply came from, as headers: Cache-Status (RFC 9211), Age, and our own. Pure."""
+
+from __future__ import annotations
+
+from headgate.types import Headers, Provenance
+
+
+def provenance_headers(provenance: Provenance, key: bytes) -> Headers:
+    """The headers that tell a client how its reply came about; `key` may be empty."""
+    headers = [(b"cache-status", cache_status(provenance))]
+    if provenance.hit:
+        headers.append((b"age", b"%d" % int(provenance.age_s)))
+    if key:
+        headers.append((b"headgate-key", key.hex().encode()))
+    if provenance.target:
+        headers.append((b"headgate-target", provenance.target.encode("latin-1", "replace")))
+    headers.append((b"headgate-attempts", b"%d" % provenance.attempts))
+    return tuple(headers)
+
+
+def cache_status(provenance: Provenance) -> bytes:
+    """One Cache-Status member; the table of contract.md section 4 gives every form."""
+    if provenance.hit:
+        status = b"headgate; hit; ttl=%d" % int(provenance.ttl_s)
+    else:
+        status = b"headgate; fwd=" + provenance.forward.encode()
+        if provenance.collapsed:
+            status += b"; collapsed"
+        elif provenance.stored:
+            status += b"; stored"
+    return status + b"; detail=" + provenance.detail.encode() if provenance.detail else status
