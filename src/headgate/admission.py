@@ -8,8 +8,10 @@ construction, no parse); only unseen bytes are parsed, checked and made canonica
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 from hashlib import sha256
+from itertools import islice
 from typing import Any, TypeVar
 
 import msgspec
@@ -35,6 +37,7 @@ from headgate.types import NO_CONTROLS, Call, Controls, Headers, Target, WireReq
 PLANS_MAX = 20_000
 """Plans remembered by raw digest; about 400 bytes each."""
 PREFIXES_MAX = 4_000
+_LOOKS = 3
 
 _FORWARDED = frozenset({b"content-type", b"accept", b"traceparent"}) | BEHAVIOUR_HEADERS
 _CREDENTIALS = frozenset({b"authorization", b"x-api-key"})
@@ -61,6 +64,8 @@ class Plan(Struct, frozen=True):
     key: bytes
     scope: bytes
     model: str
+    asked: str
+    """The model as the body spells it, provider prefix included."""
     target: Target
     ttl_s: float
     streamed: bool
@@ -118,7 +123,7 @@ class Admission:
         API root and holds the query string."""
         controls = head.controls
         ttl_s = plan.ttl_s if controls.ttl_s is None else min(plan.ttl_s, controls.ttl_s)
-        if plan.target.model != plan.model:
+        if plan.target.model != plan.asked:
             body = _renamed(body, plan.target.model)
         request = WireRequest(path, body, head.forwarded, head.credential)
         return Call(
@@ -151,7 +156,8 @@ class Admission:
         self, operation: str, head: Head, body: bytes, scope: bytes, query: bytes
     ) -> Plan:
         fields = parse_object(body)
-        model, target = self.resolve(_model_in(fields), operation)
+        asked = _model_in(fields)
+        model, target = self.resolve(asked, operation)
         streamed = _flag_in(fields, "stream")
         cache = self._config.cache
         own = cache.models.get(model)
@@ -175,6 +181,7 @@ class Admission:
             key=key,
             scope=scope,
             model=model,
+            asked=asked,
             target=target,
             ttl_s=cache.ttl if own is None or own.ttl is None else own.ttl,
             streamed=streamed,
@@ -251,13 +258,28 @@ def _flag_in(fields: dict[str, Any], name: str) -> bool:
     return bool(value)
 
 
+class _Named(Struct):
+    model: str
+
+
+_MODEL = re.compile(rb'"model"\s*:\s*("(?:[^"\\]|\\.)*")')
+_decode_name = msgspec.json.Decoder(_Named).decode
 _decode_raw = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
 def _renamed(body: bytes, model: str) -> bytes:
-    """The body with another model name; every other field keeps its bytes and its place."""
+    """The body with another model name and every other byte unchanged.
+
+    Where the name is not found by looking (its key is escaped, or many fields of inner objects
+    have the same one), every field keeps its bytes and its place, and white space around it goes.
+    """
+    name = msgspec.json.encode(model)
+    for match in islice(_MODEL.finditer(body), _LOOKS):
+        renamed = body[: match.start(1)] + name + body[match.end(1) :]
+        if _decode_name(renamed).model == model:
+            return renamed
     fields = _decode_raw(body)
-    fields["model"] = msgspec.Raw(msgspec.json.encode(model))
+    fields["model"] = msgspec.Raw(name)
     return msgspec.json.encode(fields)
 
 

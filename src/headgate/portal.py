@@ -43,7 +43,8 @@ class Portal:
 
     def submit(self, service: Service, call: Call) -> Future[Reply]:
         """Puts `call` through `service` on the home loop, from any thread."""
-        return asyncio.run_coroutine_threadsafe(_enter(service, call), self._home())
+        home = self._home()
+        return asyncio.run_coroutine_threadsafe(_enter(service, call), home)
 
     def is_home(self) -> bool:
         """Whether the calling code runs on the home loop."""

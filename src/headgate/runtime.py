@@ -110,6 +110,8 @@ class Runtime:
                 answer = entry_value(entry)
                 self.metrics.record_hit(model, (self._monotonic() - started_s) * 1000)
                 return answer
+        if self._portal.is_home():
+            raise RuntimeError("this call would wait for its own event loop: use acached_llm_call")
         thread, request = caller_thread(key, call_func)
         call = self._call(key, model, namespace, ttl, request)
         return _result(thread.wait(self._portal.submit(self._stack, call)))

@@ -99,13 +99,10 @@ class LoopbackServer:
         for task in self._connections:
             task.cancel()
         await asyncio.gather(*self._connections, return_exceptions=True)
-        await server.wait_closed()
         # One more turn of the loop: transports let go of their sockets in it.
         await asyncio.sleep(0)
 
-    async def _connection(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> None:
+    async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None  # noqa: S101
         self._connections.add(task)
@@ -113,9 +110,12 @@ class LoopbackServer:
         writer.transport.set_write_buffer_limits(0)
         try:
             await self._converse(reader, writer)
-        except (asyncio.CancelledError, OSError, EOFError, _Malformed):
-            # The end of one connection, from whichever side; nobody is waiting for this task.
-            return
+        except asyncio.CancelledError:
+            # The server stops. Swallowed: nobody waits for this task but `_serve`, which asked.
+            writer.transport.abort()
+        except (OSError, EOFError, asyncio.LimitOverrunError, _Malformed):
+            # The client broke off, or does not speak HTTP: an end like any other.
+            writer.transport.abort()
         finally:
             self._connections.discard(task)
             writer.close()
@@ -140,11 +140,13 @@ class LoopbackServer:
         watch = asyncio.ensure_future(reader.read(1))
         try:
             await asyncio.wait({work, watch}, return_when=asyncio.FIRST_COMPLETED)
-            if not work.done() and not watch.result():
-                self._on_left()
-                return None
-            await work
-            return watch.result() if watch.done() else b""
+            early = watch.result() if watch.done() and not watch.exception() else b""
+            if early:
+                await asyncio.wait({work})
+            if work.done() and not work.exception():
+                return early
+            self._on_left()
+            return None
         finally:
             work.cancel()
             watch.cancel()
@@ -199,8 +201,6 @@ async def _read_request(
     """The next request of a connection; None when the client closed it between two."""
     try:
         head = early + await reader.readuntil(b"\r\n\r\n")
-    except asyncio.LimitOverrunError:
-        raise _Malformed("head too long") from None
     except asyncio.IncompleteReadError as cut:
         if cut.partial or early:
             raise
@@ -245,5 +245,5 @@ def _size(text: str, base: int) -> int:
 def _parsed(raw: bytes) -> Any:
     try:
         return json.loads(raw)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None

@@ -16,7 +16,10 @@ from headgate.errors import BadRequest
 DEPTH_MAX = 64
 ARRAY_MAX = 10_000
 INTEGER_MAX = 2**53
-SEED_MAX = 2**63
+SEED_MAX = 2**63 - 1
+
+_INTEGER_RANGE = (-INTEGER_MAX, INTEGER_MAX)
+_SEED_RANGE = (-SEED_MAX - 1, SEED_MAX)
 
 _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder(order="sorted").encode
@@ -65,8 +68,8 @@ def _check(value: Any, depth: int, name: str) -> None:
     if kind is str or value is None or kind is bool or kind is float:
         return
     if kind is int:
-        limit = SEED_MAX if name == "seed" else INTEGER_MAX
-        if not -limit <= value <= limit:
+        low, high = _SEED_RANGE if name == "seed" else _INTEGER_RANGE
+        if not low <= value <= high:
             raise BadRequest(f"integer out of range in {name[:80]!r}; send it as a string")
         return
     if depth > DEPTH_MAX:

@@ -27,6 +27,8 @@ def bypass_reason(operation: str, fields: Mapping[str, Any]) -> str:
         return "background"
     if fields.get("store") is True or any(fields.get(name) for name in _STATE_FIELDS):
         return "server_state"
+    if isinstance(fields.get("prompt"), dict):  # a template kept by the provider
+        return "server_state"
     tools = fields.get("tools")
     if fields.get("web_search_options") or (isinstance(tools, list) and _any_hosted(tools)):
         return "hosted_tools"
@@ -52,7 +54,7 @@ def _holds_url(value: Any) -> bool:
         return True
     for name, item in value.items():
         if name in _MEDIA_FIELDS and isinstance(item, str):
-            if item.startswith(("http:", "https:", "gs:", "s3:")):
+            if item[:8].lower().startswith(("http:", "https:", "gs:", "s3:")):
                 return True
         elif isinstance(item, dict | list) and name != "input_schema" and _holds_url(item):
             return True

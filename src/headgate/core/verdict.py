@@ -46,6 +46,7 @@ class _ToolCall(Struct):
 
 class _Message(Struct):
     tool_calls: list[_ToolCall] | None = None
+    function_call: _Function | None = None
     refusal: str | None = None
 
 
@@ -119,7 +120,10 @@ def judge(operation: str, status: int, content: bytes, *, limit_explicit: bool) 
     except (msgspec.MsgspecError, UnicodeError, RecursionError):
         return Verdict("not_parsed", "", NO_USAGE)
     usage = _usage(answer.usage)
-    finishes = _FINISHES_OF[operation](answer)
+    finishes_of = _FINISHES_OF.get(operation)
+    if finishes_of is None:
+        return Verdict("not_cacheable", "", usage)
+    finishes = finishes_of(answer)
     skip = "error_in_answer" if answer.error else _skip(finishes, limit_explicit)
     if not skip and not _arguments_parse(answer):
         skip = "tool_arguments"
@@ -175,12 +179,10 @@ _FINISHES_OF = {
 
 
 def _arguments_parse(answer: _Answer) -> bool:
-    texts = [
-        call.function.arguments
-        for choice in answer.choices or []
-        for call in (choice.message.tool_calls or () if choice.message else ())
-        if call.function
-    ]
+    messages = [choice.message for choice in answer.choices or [] if choice.message]
+    functions = [call.function for message in messages for call in message.tool_calls or ()]
+    functions += [message.function_call for message in messages]
+    texts = [function.arguments for function in functions if function]
     texts += [item.arguments for item in answer.output or [] if item.arguments is not None]
     for text in texts:
         try:

@@ -37,14 +37,14 @@ class Cache:
         """Answers from the tiers, else from `service`."""
 
         async def serve(call: Call) -> Reply:
-            if call.bypass or not call.controls.may_read:
-                return _marked(await service(call), "bypass")
-            entry = self._in_memory(call) or await self._below(call) or self._in_memory(call)
+            consulted = not call.bypass and call.controls.may_read
+            entry = await self._find(call) if consulted else None
             if entry is not None:
                 return self.reply(entry, self._clock.epoch())
             if call.controls.only_if_cached:
                 raise CacheOnlyMiss("only-if-cached was asked and there is no stored answer")
-            return await service(call)
+            reply = await service(call)
+            return reply if consulted else _marked(reply, "bypass")
 
         return serve
 
@@ -105,6 +105,10 @@ class Cache:
     def count_skip(self, reason: str) -> None:
         with self._lock:
             self._skipped[reason] += 1
+
+    async def _find(self, call: Call) -> Entry | None:
+        """A fresh entry of any tier; memory once more at the end, as it may have come meanwhile."""
+        return self._in_memory(call) or await self._below(call) or self._in_memory(call)
 
     def _in_memory(self, call: Call) -> Entry | None:
         now_s = self._clock.epoch()

@@ -61,8 +61,10 @@ class MemoryStore:
         expires_s = entry.expires_s
         size = entry.size_bytes
         with self._lock:
-            if entry.key in self._entries:
+            replaced = self._entries.get(entry.key)
+            if replaced is not None:
                 self._drop(entry.key)
+                self._expirations += now_s >= replaced[1]
             if now_s >= expires_s or self._maxsize == 0 or size > self._max_bytes:
                 return
             self._entries[entry.key] = (entry, expires_s)

@@ -44,12 +44,12 @@ def error_headers(error: HeadgateError) -> list[tuple[bytes, bytes]]:
 
 def in_band_error(operation: str, error: HeadgateError) -> bytes:
     """The event that ends a stream which broke after it had begun, so that no SDK mistakes the end
-    for a complete answer."""
-    body = error_body(operation, error.status_hint, error.code, error.message)
-    if operation in ANTHROPIC_OPERATIONS:
-        return b"event: error\ndata: " + body + b"\n\n"
+    for a complete answer. A blank line first: the break may have cut a line in two, and readers
+    would take the error for the rest of it."""
     if operation == "responses":
         event = {"type": "error", "code": error.code, "message": error.message, "param": None,
                  "sequence_number": 0}  # fmt: skip
-        return b"event: error\ndata: " + msgspec.json.encode(event) + b"\n\n"
-    return b"data: " + body + b"\n\n"
+        return b"\n\nevent: error\ndata: " + msgspec.json.encode(event) + b"\n\n"
+    body = error_body(operation, error.status_hint, error.code, error.message)
+    name = b"event: error\n" if operation in ANTHROPIC_OPERATIONS else b""
+    return b"\n\n" + name + b"data: " + body + b"\n\n"

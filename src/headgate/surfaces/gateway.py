@@ -136,15 +136,16 @@ async def read_body(headers: Headers, receive: Receive, most_bytes: int) -> byte
             )
     message = await receive()
     body: bytes = message.get("body", b"")
-    if not message.get("more_body"):
+    size = len(body)
+    if size <= most_bytes and not message.get("more_body"):
         return body
-    parts, size = [body], len(body)
-    while message.get("more_body"):
+    parts = [body]
+    while size <= most_bytes and message.get("more_body"):
         message = await receive()
         parts.append(message.get("body", b""))
         size += len(parts[-1])
-        if size > most_bytes:
-            raise _too_large(most_bytes)
+    if size > most_bytes:
+        raise _too_large(most_bytes)
     if message["type"] == "http.disconnect":
         raise BadRequest("the request ended before its body did")
     return b"".join(parts)

@@ -126,7 +126,9 @@ class Operations:
         ]
         if config.models or len(asked) != 1:
             return Answer(200, _model_list(sorted(config.models)))
-        reply = await self._runtime.ask(asked[0], "GET", "/models", head)
+        query: str = scope["query_string"].decode("latin-1")
+        path = f"/models?{query}" if query else "/models"
+        reply = await self._runtime.ask(asked[0], "GET", path, head)
         if not isinstance(reply.body, Whole):
             raise HeadgateError("the provider's list of models is a stream")
         return Answer(reply.status, reply.body.content, reply.headers)

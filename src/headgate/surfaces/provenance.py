@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from headgate.types import Headers, Provenance
 
+_VISIBLE = bytes(code if 32 <= code < 127 else ord("?") for code in range(256))
+"""A model name comes from the request's body: a line break in it must not start a new header."""
+
 
 def provenance_headers(provenance: Provenance, key: bytes) -> Headers:
     """The headers that tell a client how its reply came about; `key` may be empty."""
@@ -13,7 +16,8 @@ def provenance_headers(provenance: Provenance, key: bytes) -> Headers:
     if key:
         headers.append((b"headgate-key", key.hex().encode()))
     if provenance.target:
-        headers.append((b"headgate-target", provenance.target.encode("latin-1", "replace")))
+        target = provenance.target.encode("ascii", "replace").translate(_VISIBLE)
+        headers.append((b"headgate-target", target))
     headers.append((b"headgate-attempts", b"%d" % provenance.attempts))
     return tuple(headers)
 

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import importlib
 import os
+import signal
 from pathlib import Path
+from types import FrameType
 
 import uvicorn
 
@@ -30,11 +32,13 @@ def check_exposure(config: Config) -> None:
 
 
 def serve(config: Config, *, config_file: Path | None) -> None:
-    """Serves until SIGINT or SIGTERM, then drains running calls and returns.
+    """Serves until SIGINT or SIGTERM, then drains running calls: returns, or exits with status 0.
 
-    With more than one worker each process loads `config_file` (or the environment) by itself.
+    Call it from the main thread, which signals go to. With more than one worker each process loads
+    `config_file` (or the environment) by itself.
     """
     check_exposure(config)
+    signal.signal(signal.SIGTERM, _stop)
     server = config.server
     app: Gateway | str = Gateway(Runtime(config)) if server.workers == 1 else _FACTORY
     if server.workers > 1:
@@ -59,6 +63,12 @@ def serve(config: Config, *, config_file: Path | None) -> None:
         timeout_graceful_shutdown=round(server.drain_timeout),
         h11_max_incomplete_event_size=32_768,
     )
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    """Ends with status 0. uvicorn raises SIGTERM once more when it has drained, and the default
+    action would report a clean end as a death by signal."""
+    raise SystemExit(0)
 
 
 _FACTORY = "headgate.surfaces.server:worker_app"

@@ -1,0 +1,85 @@
+# The commands of this repository; `make` alone prints them. A machine with Python 3.11 or newer, git
+# and make can run all but `lock`. Stamp files in the environments say what was installed: a second
+# run installs nothing, a changed list installs again. requirements/demo.txt is a part of
+# requirements/dev.txt, pin for pin (tests/test_repository.py), so both share `.venv`.
+
+.DEFAULT_GOAL := help
+BIN := .venv/bin
+LEGACY := .venv-legacy
+PIP := -m pip --disable-pip-version-check --no-input install -qq
+# No source packages: building one would fetch its build requirements without hashes.
+PINNED := $(PIP) --only-binary :all: --require-hashes -r
+UV ?= $(shell command -v uv || echo $(BIN)/uv)
+LOCK := $(UV) pip compile --quiet --generate-hashes --universal --no-header --python-version 3.11
+LOCK_ARGS ?=
+PYTEST := HEADGATE_LEGACY_PYTHON="$(CURDIR)/$(LEGACY)/bin/python" $(BIN)/python -m pytest
+PYTEST_ARGS ?=
+
+.PHONY: help
+help: ## print this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: .venv/demo.stamp ## watch a real workload become cheaper and faster (no key needed)
+	@$(BIN)/headgate demo
+
+.PHONY: test
+test: check $(LEGACY)/sdk.stamp ## check, then the whole suite; PYTEST_ARGS="-k word" narrows it
+	@scripts/debian-packages scripts/debian-packages.txt
+	$(PYTEST) $(PYTEST_ARGS)
+
+.PHONY: test-full
+test-full: test ## as test, then thrice more in Python's development mode, with other seeds
+	@for seed in 1 2 3; do \
+		PYTHONDEVMODE=1 $(PYTEST) --hypothesis-seed=$$seed $(PYTEST_ARGS) || exit 1; \
+	done
+
+.PHONY: check
+check: .venv/dev.stamp ## formatting, lint, types and house rules: seconds
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest tests/test_tidy.py tests/test_repository.py
+
+.PHONY: bench
+bench: .venv/dev.stamp ## run every benchmark; each prints one JSON document
+	@for file in benchmarks/bench_*.py; do $(BIN)/python "$$file" || exit 1; done
+
+.PHONY: docs
+docs: .venv/dev.stamp ## run every example in README.md and docs/
+	$(BIN)/python -m pytest tests/docs $(PYTEST_ARGS)
+
+.PHONY: lock
+lock: ## write requirements/*.txt again (needs uv); LOCK_ARGS=--upgrade for newer versions
+	$(LOCK) $(LOCK_ARGS) pyproject.toml --group dev -o requirements/dev.txt
+	$(LOCK) pyproject.toml --group demo -c requirements/dev.txt -o requirements/demo.txt
+	$(LOCK) pyproject.toml -c requirements/dev.txt -o requirements/runtime.txt
+	$(LOCK) $(LOCK_ARGS) --group sdk-legacy -o requirements/sdk-legacy.txt
+
+.PHONY: clean
+clean: ## remove the environments, caches and builds
+	rm -rf .venv $(LEGACY) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
+	find src tests scripts benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.venv/demo.stamp: .venv/python.stamp requirements/demo.txt pyproject.toml
+	@echo "installing requirements/demo.txt into .venv"
+	@$(BIN)/python $(PINNED) requirements/demo.txt
+	@$(BIN)/python $(PIP) --no-deps --no-build-isolation -e .
+	@touch $@
+
+.venv/dev.stamp: .venv/python.stamp requirements/dev.txt pyproject.toml
+	@echo "installing requirements/dev.txt into .venv"
+	@$(BIN)/python $(PINNED) requirements/dev.txt
+	@$(BIN)/python $(PIP) --no-deps --no-build-isolation -e .
+	@touch .venv/demo.stamp $@
+
+$(LEGACY)/sdk.stamp: $(LEGACY)/python.stamp requirements/sdk-legacy.txt
+	@echo "installing requirements/sdk-legacy.txt into $(LEGACY)"
+	@$(LEGACY)/bin/python $(PINNED) requirements/sdk-legacy.txt
+	@touch $@
+
+%/python.stamp: scripts/make-venv
+	@scripts/make-venv $*
+	@touch $@
+
+.PRECIOUS: %/python.stamp

@@ -1,0 +1,219 @@
+"""Real gateways in front of a real (fake) provider, on loopback sockets.
+
+`gate` runs in a thread of this process, for speed; `start_process` starts the command that users
+type. Both speak HTTP through uvicorn, exactly as in production.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import uvicorn
+
+from headgate.config import Config, ProviderConfig
+from headgate.runtime import Runtime
+from headgate.surfaces.gateway import Gateway
+from headgate.testing import FakeProvider
+from headgate.types import Secret
+
+START_S = 20.0
+JSON = {"content-type": "application/json"}
+
+
+class Got(NamedTuple):
+    """A whole reply."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+class Address:
+    """Where a gateway listens, and the simplest way to ask it."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+        self.url = f"http://127.0.0.1:{port}"
+        self.openai_url = f"{self.url}/v1"
+
+    def get(self, path: str, headers: Mapping[str, str] | None = None) -> Got:
+        return self.ask("GET", path, None, headers)
+
+    def post(self, path: str, body: Any, headers: Mapping[str, str] | None = None) -> Got:
+        content = body if isinstance(body, bytes) else json.dumps(body).encode()
+        return self.ask("POST", path, content, {**JSON, **(headers or {})})
+
+    def ask(
+        self, method: str, path: str, body: bytes | None, headers: Mapping[str, str] | None = None
+    ) -> Got:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        try:
+            connection.request(method, path, body, dict(headers or {}))
+            reply = connection.getresponse()
+            fields = {name.lower(): value for name, value in reply.getheaders()}
+            return Got(reply.status, fields, reply.read())
+        finally:
+            connection.close()
+
+    def raw(self, *pieces: bytes) -> bytes:
+        """Everything the server answers to these bytes until it closes, or is silent for 1 s."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=10) as connection:
+            answer = b""
+            try:
+                for piece in pieces:
+                    connection.sendall(piece)
+                connection.settimeout(1.0)
+                while block := connection.recv(65_536):
+                    answer += block
+            except (TimeoutError, ConnectionError):
+                pass
+            return answer
+
+
+class Gate(Address):
+    """A gateway in a thread, with its runtime at hand."""
+
+    def __init__(self, config: Config) -> None:
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        super().__init__(self._socket.getsockname()[1])
+        self.runtime = Runtime(config)
+        self._server = uvicorn.Server(
+            uvicorn.Config(
+                Gateway(self.runtime), http="httptools", loop="uvloop", ws="none", lifespan="on",
+                log_level="warning", log_config=None, access_log=False, server_header=False,
+                proxy_headers=False, timeout_graceful_shutdown=5,
+            )
+        )  # fmt: skip
+        self._thread = threading.Thread(target=self._server.run, args=([self._socket],))
+        self._thread.start()
+
+    def close(self) -> None:
+        self._server.should_exit = True
+        self._thread.join()
+        self._socket.close()
+
+    def stats(self) -> dict[str, Any]:
+        return self.runtime.stats()
+
+
+@pytest.fixture
+def provider() -> Iterator[FakeProvider]:
+    with FakeProvider() as running:
+        yield running
+
+
+@pytest.fixture
+def open_gate(caplog: pytest.LogCaptureFixture) -> Iterator[Callable[[Config], Gate]]:
+    """Opens gateways; whatever a test does to them, none may log an exception."""
+    gates: list[Gate] = []
+
+    def open_one(config: Config) -> Gate:
+        gates.append(Gate(config))
+        return gates[-1]
+
+    yield open_one
+    for gate in gates:
+        gate.close()
+    assert not [record for record in caplog.get_records("call") if record.exc_info]
+
+
+def providers_at(provider: FakeProvider, key: str = "", **more: Any) -> dict[str, ProviderConfig]:
+    """Both dialects of the fake provider, as configured blocks `openai` and `anthropic`."""
+    return {
+        "openai": ProviderConfig(
+            kind="openai", base_url=provider.base_url, api_key=Secret(key), **more
+        ),
+        "anthropic": ProviderConfig(
+            kind="anthropic", base_url=provider.anthropic_base_url, api_key=Secret(key), **more
+        ),
+    }
+
+
+@pytest.fixture
+def open_gate_to(
+    open_gate: Callable[[Config], Gate], provider: FakeProvider
+) -> Callable[..., Gate]:
+    """Opens a gateway in front of `provider`; keywords are those of a provider's settings."""
+
+    def open_one(key: str = "", **more: Any) -> Gate:
+        return open_gate(Config(providers=providers_at(provider, key, **more)))
+
+    return open_one
+
+
+@pytest.fixture
+def gate(open_gate_to: Callable[..., Gate]) -> Gate:
+    """A gateway without credentials of its own in front of `provider`."""
+    return open_gate_to()
+
+
+class Process(Address):
+    """`headgate serve` as a process of its own."""
+
+    def __init__(self, config_file: Path, log: Path, environment: Mapping[str, str]) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            super().__init__(free.getsockname()[1])
+        self.log = log
+        command = [str(Path(sys.executable).with_name("headgate")), "serve"]
+        command += ["--config", str(config_file), "--port", str(self.port)]
+        with log.open("wb") as output:
+            self.running = subprocess.Popen(
+                command, stdout=output, stderr=output, env={**os.environ, **environment}
+            )
+        self._wait_until_ready()
+
+    def output(self) -> str:
+        """What it has printed so far, standard error included."""
+        return self.log.read_text("utf-8", "replace")
+
+    def close(self) -> None:
+        if self.running.poll() is None:
+            self.running.kill()
+        self.running.wait(10)
+
+    def _wait_until_ready(self) -> None:
+        until = time.monotonic() + START_S
+        while time.monotonic() < until and self.running.poll() is None:
+            try:
+                if self.get("/readyz").status == 200:
+                    return
+            except OSError:
+                time.sleep(0.05)
+        raise AssertionError(f"headgate serve did not get ready:\n{self.output()}")
+
+
+@pytest.fixture
+def start_process(tmp_path: Path, provider: FakeProvider) -> Iterator[Callable[..., Process]]:
+    """Starts gateways in front of `provider`; `toml` is put in front of its configuration."""
+    started: list[Process] = []
+
+    def start(toml: str = "", **environment: str) -> Process:
+        number = len(started)
+        config_file = tmp_path / f"headgate-{number}.toml"
+        blocks = (
+            f'[providers.openai]\nbase_url = "{provider.base_url}"\n'
+            f'[providers.anthropic]\nkind = "anthropic"\n'
+            f'base_url = "{provider.anthropic_base_url}"\n'
+        )
+        config_file.write_text(f"{toml}\n{blocks}", "utf-8")
+        started.append(Process(config_file, tmp_path / f"log-{number}", environment))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.close()

@@ -1,0 +1,47 @@
+"""The official SDKs of the generation before, in an environment of their own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from headgate.testing import FakeProvider
+
+ROOT = Path(__file__).parents[2]
+SCRIPT = Path(__file__).with_name("legacy_script.py")
+
+
+def legacy_python() -> str:
+    """The interpreter of the older SDKs. Its absence is a failure, not a skip."""
+    named = os.environ.get("HEADGATE_LEGACY_PYTHON", "")
+    found = Path(named) if named else ROOT / ".venv-legacy" / "bin" / "python"
+    assert found.exists(), f"{found} does not exist: run `make test`, which installs older SDKs"
+    return str(found)
+
+
+def test_openai_2_and_anthropic_0_work_unchanged(gate: Any, provider: FakeProvider) -> None:
+    done = subprocess.run(
+        [legacy_python(), str(SCRIPT), gate.url], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    openai, anthropic = told["versions"]
+    assert (openai.split(".")[0], anthropic.split(".")[0]) == ("2", "0")
+    assert told["openai"] == {
+        "chat": [True, "ChatCompletion"],
+        "completions": [True, "Completion"],
+        "responses": [True, "Response"],
+        "embeddings": [True, "CreateEmbeddingResponse"],
+    }
+    assert told["messages"] is True
+    assert told["streams"] == [True, True]
+    assert all("; hit; " in status for status in told["async"])
+    assert told["errors"] == ["BadRequestError", "BadRequestError", "NotFoundError"]
+    assert "fake-large" in told["models"]
+    asked = Counter((call.path, bool((call.body or {}).get("stream"))) for call in provider.calls)
+    assert set(asked.values()) == {1}, "nothing was asked twice"
+    assert len(asked) == 8

@@ -1,0 +1,146 @@
+"""Rules on who may import whom: two tables, one line for each room.
+
+Imports go one way, from the surfaces down to the types. A name that ends a row covers everything
+below it (`core` is `core.units` too); the longest row that fits a file is its room.
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator, Mapping
+
+from tidy.effects import imported, roots
+from tidy.source import ROOT, Finding, Function, Source, at, called, within
+
+PACKAGE = "headgate"
+# room: what it may import of headgate. Lazy imports (importlib) count like any other.
+ROOMS = {
+    "types": "",
+    "errors": "",
+    "clock": "",
+    "core": "core types errors",
+    "stream": "core types errors",
+    "metrics": "core types",
+    # A store knows its promises, never another store.
+    "stores.base": "types",
+    "stores": "stores.base stores.codec core types errors clock",
+    # A layer never imports another layer, nor a concrete store.
+    "layers.settings": "core",
+    "layers": "stores.base core stream metrics types errors clock",
+    "providers.settings": "core types",
+    "providers.wire": "types",
+    "providers": "providers core stream types errors clock",
+    # What is known before any call: `config` is a value, `config_file` reads it from a file.
+    "config": "layers.settings providers.settings core types config_file",
+    "config_file": "config layers.settings providers.settings core types errors",
+    # A call on its way in.
+    "portal": "types errors",
+    "invocation": "portal config core types",
+    "admission": "config providers.settings core types errors",
+    # The stack, and what keeps it running.
+    "pipeline": "layers providers config metrics types clock",
+    "runtime": "pipeline admission invocation portal layers.cache providers.wire "
+    "providers.wire_client stores.base stores.memory stores.sqlite config metrics stream types "
+    "errors clock",
+    # For users' own tests; nothing of headgate needs them.
+    "testing_server": "types",
+    "testing": "testing_server providers.fake core types",
+    # Thin: translate, call Runtime, translate back.
+    "surfaces": "surfaces runtime admission config config_file stream core types errors",
+    "surfaces.cli": "surfaces runtime config config_file core types errors demo",
+    "n3": "runtime config metrics layers.settings core types errors clock",
+    "demo": "surfaces runtime testing config providers.settings core types errors clock",
+    # The names users import, resolved when first used.
+    "": "runtime config errors",
+}
+# package: the rooms that may import it. httptools and uvloop are uvicorn's, chosen by name there.
+LIBRARIES = {
+    "msgspec": "*",
+    "apsw": "stores",
+    "pyreqwest": "providers",
+    "pydantic": "config_file",
+    "uvicorn": "surfaces demo",
+    "prometheus_client": "surfaces",
+    "typer": "surfaces",
+    "rich": "surfaces demo",
+    "openai": "demo",
+}
+
+
+def room_of(module: str) -> str | None:
+    """The row of `ROOMS` for a module, None where it has none."""
+    fitting = [room for room in ROOMS if covers(room, module)]
+    return max(fitting, key=len, default=None)
+
+
+def covers(room: str, module: str) -> bool:
+    """Whether a name in the tables stands for `module`; a room is also its files `room_...`."""
+    if not room:
+        return not module
+    return module == room or module.startswith((f"{room}.", f"{room}_"))
+
+
+def every_file_has_a_room(source: Source) -> Iterator[Finding]:
+    if room_of(source.module) is None:
+        yield Finding(source.path, 1, "", "stands in no room: add a row to ROOMS")
+
+
+def imports_go_one_way(source: Source) -> Iterator[Finding]:
+    """Nobody imports the surfaces; each room imports what its row names and itself never loops."""
+    allowed = ROOMS.get(room_of(source.module) or "", "").split()
+    for name, line, module in ours(source):
+        if not any(covers(room, module) for room in allowed):
+            message = f"imports headgate.{module}; its room may import: {' '.join(allowed) or '-'}"
+            yield Finding(source.path, line, name, message)
+
+
+def ours(source: Source) -> Iterator[tuple[str, int, str]]:
+    """(function, line, module below headgate) of every import of headgate's own."""
+    for name, node in within(source):
+        for module in [*_imported_modules(node), *_lazy_module(node)]:
+            if module.split(".")[0] == PACKAGE:
+                yield name, getattr(node, "lineno", 1), module.partition(".")[2]
+        if any(module.startswith(".") for module in imported(node)):
+            yield name, getattr(node, "lineno", 1), "(relative import)"
+
+
+def _imported_modules(node: ast.AST) -> Iterator[str]:
+    for module in imported(node):
+        if isinstance(node, ast.ImportFrom) and (ROOT / "src" / module.replace(".", "/")).is_dir():
+            yield from (f"{module}.{alias.name}" for alias in node.names)
+        else:
+            yield module
+
+
+def _lazy_module(node: ast.AST) -> Iterator[str]:
+    if isinstance(node, ast.Call) and called(node).endswith("import_module"):
+        yield from (str(name.value) for name in node.args[:1] if isinstance(name, ast.Constant))
+
+
+def libraries_stay_in_their_rooms(source: Source) -> Iterator[Finding]:
+    for name, node in within(source):
+        for root in {*roots(node), *(module.split(".")[0] for module in _lazy_module(node))}:
+            if not _may_import(source.module, root, LIBRARIES):
+                message = f"imports {root}, which is not a library of this room"
+                yield at(source, node, name, message)
+
+
+def _may_import(module: str, root: str, libraries: Mapping[str, str]) -> bool:
+    if not root or root == PACKAGE or root in sys.stdlib_module_names:
+        return True
+    rooms = libraries.get(root, "").split()
+    return "*" in rooms or any(covers(room, module) for room in rooms)
+
+
+def imports_stand_on_top(source: Source) -> Iterator[Finding]:
+    """An import inside a function hides what the file needs."""
+    inside = {
+        id(child): node.name
+        for node in ast.walk(source.tree)
+        if isinstance(node, Function)
+        for child in ast.walk(node)
+    }
+    for name, node in within(source):
+        if isinstance(node, ast.Import | ast.ImportFrom) and id(node) in inside:
+            yield at(source, node, name, "import inside a function")
