@@ -9,11 +9,12 @@ import pytest
 
 from headgate.clock import SystemClock
 from headgate.config import Config, ProviderConfig
-from headgate.layers.cache import Cache
+from headgate.layers.fill import Fill
 from headgate.metrics import Metrics
 from headgate.pipeline import FUNCTION, Placed, by_target, front, providers, stack
 from headgate.providers.function import call_function
 from headgate.stores.memory import MemoryStore
+from headgate.stores.tiers import Tiers
 from headgate.stream import Whole
 from headgate.types import Call, Reply, Service, Target, WireRequest
 
@@ -22,7 +23,8 @@ LIFE_OF_A_CALL = Path(__file__).parents[1] / "docs" / "life-of-a-call.md"
 
 def built() -> tuple[Placed, ...]:
     clock = SystemClock()
-    return front(Cache(MemoryStore(), None, clock), Metrics(), clock)
+    tiers = Tiers(MemoryStore(), None, clock)
+    return front(tiers, Fill(tiers, clock), Metrics(), clock)
 
 
 def documented() -> list[str]:

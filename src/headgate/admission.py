@@ -171,9 +171,8 @@ class Admission:
             operation=operation,
             scope=scope,
             route=route,
-            model=model,
             headers=(*head.behaviour, (b"?", query)),
-            fields=fields,
+            fields={**fields, "model": model},
             ignored=self._ignored,
         )
         return Plan(

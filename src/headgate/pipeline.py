@@ -10,14 +10,16 @@ from typing import NamedTuple
 
 from headgate.clock import Clock
 from headgate.config import Config
-from headgate.layers.cache import Cache
+from headgate.layers.cache import cache
 from headgate.layers.coalesce import coalesce
+from headgate.layers.fill import Fill
 from headgate.layers.observe import observe
 from headgate.metrics import Metrics
 from headgate.providers.fake import fake_service
 from headgate.providers.function import call_function
 from headgate.providers.http import http_service
 from headgate.providers.wire import Wire
+from headgate.stores.tiers import Tiers
 from headgate.types import Call, Layer, Reply, Service
 
 FUNCTION = "function"
@@ -32,13 +34,13 @@ class Placed(NamedTuple):
     reason: str
 
 
-def front(cache: Cache, metrics: Metrics, clock: Clock) -> tuple[Placed, ...]:
+def front(tiers: Tiers, fill: Fill, metrics: Metrics, clock: Clock) -> tuple[Placed, ...]:
     """The layers above the choice of a target, outermost first."""
     return (
         Placed("observe", observe(metrics, clock), "above all: counts hits and refusals too"),
-        Placed("cache", cache.lookup, "a hit spends no tokens, no money, no place in a queue"),
+        Placed("cache", cache(tiers, clock), "a hit spends no tokens, no money, no wait"),
         Placed("coalesce", coalesce, "below the cache: only misses are joined"),
-        Placed("fill", cache.fill, "below coalesce: the entry stands before its flight ends"),
+        Placed("fill", fill, "below coalesce: the entry stands before its flight ends"),
     )
 
 

@@ -21,7 +21,8 @@ from headgate.clock import Clock, SystemClock
 from headgate.config import Config
 from headgate.errors import UpstreamTimeout
 from headgate.invocation import Keys, bound_arguments, caller_loop, caller_thread
-from headgate.layers.cache import Cache
+from headgate.layers.cache import entry_reply
+from headgate.layers.fill import Fill
 from headgate.metrics import Metrics
 from headgate.portal import Portal
 from headgate.providers.wire import Wire
@@ -29,6 +30,7 @@ from headgate.providers.wire_client import open_wire
 from headgate.stores.base import Store
 from headgate.stores.memory import MemoryStore
 from headgate.stores.sqlite import SqliteStore
+from headgate.stores.tiers import Tiers
 from headgate.stream import Value, entry_value
 from headgate.types import (
     NO_CONTROLS,
@@ -65,7 +67,8 @@ class Runtime:
         self.metrics = Metrics()
         cache = self.config.cache
         self._memory = MemoryStore(cache.maxsize, cache.max_bytes)
-        self.cache = Cache(self._memory, _disk(self.config, self.clock), self.clock)
+        self.tiers = Tiers(self._memory, _disk(self.config, self.clock), self.clock)
+        self._fill = Fill(self.tiers, self.clock)
         self.admission = Admission(self.config)
         self._portal = Portal()
         self._keys = Keys(self.config)
@@ -78,7 +81,7 @@ class Runtime:
         }
         self._providers = pipeline.providers(self.config, self._wires, self.clock)
         self._stack = pipeline.stack(
-            pipeline.front(self.cache, self.metrics, self.clock),
+            pipeline.front(self.tiers, self._fill, self.metrics, self.clock),
             pipeline.by_target(self._providers),
         )
 
@@ -191,7 +194,7 @@ class Runtime:
         if entry is None:
             return plan
         self.metrics.record_hit(plan.model, (self._monotonic() - started_s) * 1000)
-        return self.cache.reply(entry, now_s)
+        return entry_reply(entry, now_s)
 
     async def forward(self, path: str, head: Head, body: bytes, plan: Plan) -> Reply:
         """Puts a request that `find` had no reply for through the stack.
@@ -233,7 +236,6 @@ class Runtime:
         numbers = self.metrics.snapshot()
         kept = self._memory.stats()
         cache = self.config.cache
-        tiers = [kept] if self.cache.below is None else [kept, self.cache.below.stats()]
         return {
             "cache": {
                 "enabled": cache.enabled,
@@ -247,8 +249,8 @@ class Runtime:
                 "hit_rate": numbers["cache_hit_rate"],
                 "evictions": kept.evictions,
                 "expirations": kept.expirations,
-                "not_stored": self.cache.skipped(),
-                "tiers": {tier.name: asdict(tier) for tier in tiers},
+                "not_stored": self._fill.skipped(),
+                "tiers": {tier.name: asdict(tier) for tier in self.tiers.stats()},
             },
             "metrics": numbers,
         }
@@ -259,7 +261,7 @@ class Runtime:
         Returns how many there were; one that stood in memory and on disk counts once. Calls under
         way when this is called are not stored.
         """
-        return self.cache.remove(Selection(model=model, namespace=namespace))
+        return self.tiers.remove(Selection(model=model, namespace=namespace))
 
     def close(self) -> None:
         """Ends running calls, flushes the disk tier, closes connections. May be called twice.
@@ -267,23 +269,19 @@ class Runtime:
         On a server's own event loop call `aclose` instead.
         """
         self._portal.close(self._close_wires() if self._wires else None)
-        self._close_disk()
+        self.tiers.close()
 
     async def aclose(self) -> None:
         """As `close`, from any event loop."""
         if self._portal.is_home():
             await self._close_wires()
-            await asyncio.to_thread(self._close_disk)
+            await asyncio.to_thread(self.tiers.close)
         else:
             await asyncio.to_thread(self.close)
 
     async def _close_wires(self) -> None:
         for wire in self._wires.values():
             await wire.aclose()
-
-    def _close_disk(self) -> None:
-        if self.cache.below is not None:
-            self.cache.below.close()
 
     def __enter__(self) -> Runtime:
         return self

@@ -81,6 +81,7 @@ class Value:
 
     @classmethod
     def of(cls, result: Any) -> Value:
+        """`result` in the best form it allows: JSON, a deep copy, or loose."""
         if is_json(result):
             try:
                 return cls(result, _encode(result), None, False)

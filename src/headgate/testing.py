@@ -54,7 +54,7 @@ class FakeClock:
         self._lock = threading.Lock()
         # Not 0: code that takes "no time yet" and "time 0" for the same must fail here.
         self._monotonic_s = 1000.0
-        self._wall_s = wall_s
+        self._wall_s = self._epoch_s = wall_s
         self._seed = seed
         self._drawn = 0
 
@@ -65,6 +65,10 @@ class FakeClock:
     def wall(self) -> float:
         """Seconds since 1970-01-01T00:00:00Z; moved by `advance` and `jump_wall`."""
         return self._wall_s
+
+    def epoch(self) -> float:
+        """As `wall`, but `jump_wall` does not move it."""
+        return self._epoch_s
 
     def random(self) -> float:
         """The next number in [0, 1) of the sequence; the same for the same seed, always."""
@@ -78,6 +82,7 @@ class FakeClock:
             raise ValueError("time passes forwards; use jump_wall to set the wall clock back")
         with self._lock:
             self._monotonic_s += seconds
+            self._epoch_s += seconds
             self._wall_s += seconds
 
     def jump_wall(self, seconds: float) -> None:

@@ -65,10 +65,9 @@ def key_of(body: dict[str, Any], **changes: Any) -> bytes:
         "operation": "chat",
         "scope": b"s" * 32,
         "route": b"r" * 32,
-        "model": "m",
         "headers": ((b"openai-beta", b"x"),),
-        "fields": body,
-        "ignored": frozenset(IGNORED_FIELDS) | {"model"},
+        "fields": {**body, "model": changes.pop("model", "m")},
+        "ignored": frozenset(IGNORED_FIELDS),
     }
     return request_key(**{**arguments, **changes})
 

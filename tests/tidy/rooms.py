@@ -27,7 +27,7 @@ ROOMS = {
     "stores": "stores.base stores.codec core types errors clock",
     # A layer never imports another layer, nor a concrete store.
     "layers.settings": "core",
-    "layers": "stores.base core stream metrics types errors clock",
+    "layers": "stores.base stores.tiers core stream metrics types errors clock",
     "providers.settings": "core types",
     "providers.wire": "types",
     "providers": "providers core stream types errors clock",
@@ -39,9 +39,9 @@ ROOMS = {
     "invocation": "portal config core types",
     "admission": "config providers.settings core types errors",
     # The stack, and what keeps it running.
-    "pipeline": "layers providers config metrics types clock",
-    "runtime": "pipeline admission invocation portal layers.cache providers.wire "
-    "providers.wire_client stores.base stores.memory stores.sqlite config metrics stream types "
+    "pipeline": "layers providers stores.tiers config metrics types clock",
+    "runtime": "pipeline admission invocation portal layers.cache layers.fill providers.wire "
+    "providers.wire_client stores.base stores.memory stores.sqlite stores.tiers config metrics stream types "
     "errors clock",
     # For users' own tests; nothing of headgate needs them.
     "testing_server": "types",

@@ -57,16 +57,14 @@ def request_key(
     operation: str,
     scope: bytes,
     route: bytes,
-    model: str,
     headers: Collection[tuple[bytes, bytes]],
     fields: Mapping[str, Any],
     ignored: Collection[str],
 ) -> bytes:
     """Key of a wire call: everything in `fields` (the parsed body) but `ignored`.
 
-    `model` is the requested name after prefix resolution and stands for the body's own field.
+    The caller puts the requested name after prefix resolution in place of the body's own `model`.
     """
     kept = {name: value for name, value in fields.items() if name not in ignored}
-    kept["model"] = model
     named = [part for header in sorted(headers) for part in header]
     return digest(SCHEMA, b"call", operation.encode(), scope, route, join(named), canonical(kept))

@@ -20,6 +20,7 @@ class Bounds(NamedTuple):
     above: bool = False
 
     def describe(self) -> str:
+        """The range in words, for a message."""
         low = f"more than {self.low:g}" if self.above else f"at least {self.low:g}"
         return low if self.high == math.inf else f"{low} and at most {self.high:g}"
 

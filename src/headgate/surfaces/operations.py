@@ -98,7 +98,7 @@ class Operations:
         dry_run = fields.pop("dry_run", False)
         if not isinstance(dry_run, bool):
             raise BadRequest('"dry_run" must be true or false')
-        removal = functools.partial(self._runtime.cache.remove, _selection(fields), dry_run=dry_run)
+        removal = functools.partial(self._runtime.tiers.remove, _selection(fields), dry_run=dry_run)
         count = await self._runtime.off_loop(removal)
         status = "counted" if dry_run else "cleared"
         return Answer(200, msgspec.json.encode({"status": status, "entries_removed": count}))
@@ -108,7 +108,7 @@ class Operations:
         fields = _query(scope["query_string"])
         limit = _limit(fields.pop("limit", "100"))
         selection = _selection(fields)
-        listing = functools.partial(self._runtime.cache.list, selection, limit=limit)
+        listing = functools.partial(self._runtime.tiers.list, selection, limit=limit)
         now_s = self._runtime.clock.epoch()
         shown = [
             _describe(entry, now_s, with_content=selection.key is not None)

@@ -1,0 +1,80 @@
+"""Where entries are kept: memory first, then an optional slower store whose finds are copied up.
+
+Knows nothing of calls and replies. A tier that fails is a miss, never a failed answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import builtins
+
+from headgate.clock import Clock
+from headgate.core.freshness import is_fresh
+from headgate.stores.base import FastStore, Store, StoreStats
+from headgate.types import Call, Entry, Selection
+
+
+class Tiers:
+    """The memory tier and, with `cache.persist`, the disk tier below it. Safe from any thread."""
+
+    def __init__(self, memory: FastStore, below: Store | None, clock: Clock) -> None:
+        self.memory = memory
+        self.below = below
+        self.generation = 0
+        """Rises with every removal: an answer asked for in an earlier one is not to be stored."""
+        self._clock = clock
+
+    async def find(self, call: Call) -> Entry | None:
+        """A fresh entry of any tier; memory once more at the end, as it may have come meanwhile."""
+        return self._in_memory(call) or await self._below(call) or self._in_memory(call)
+
+    def put(self, entry: Entry) -> None:
+        """Keeps `entry` in every tier that can hold it."""
+        now_s = self._clock.epoch()
+        self.memory.put(entry, now_s)
+        if self.below is not None and entry.kind != "object":
+            self.below.put(entry, now_s)
+
+    def remove(self, selection: Selection, *, dry_run: bool = False) -> int:
+        """Removes the selected entries from every tier (with `dry_run` only counts them).
+
+        Returns how many there were; one that stood in two tiers counts once.
+        """
+        now_s = self._clock.epoch()
+        self.generation += not dry_run
+        removed = self.memory.remove(selection, now_s=now_s, dry_run=dry_run)
+        if self.below is None:
+            return removed
+        return max(removed, self.below.remove(selection, now_s=now_s, dry_run=dry_run))
+
+    def list(self, selection: Selection, *, limit: int) -> builtins.list[Entry]:
+        """Up to `limit` selected entries of the lowest tier (which has them all), or of memory."""
+        store: Store = self.below or self.memory
+        return store.list(selection, now_s=self._clock.epoch(), limit=limit)
+
+    def stats(self) -> builtins.list[StoreStats]:
+        """Of each tier, memory first."""
+        tiers = [self.memory, self.below] if self.below is not None else [self.memory]
+        return [tier.stats() for tier in tiers]
+
+    def close(self) -> None:
+        """Flushes the slower tier and lets go of its file."""
+        if self.below is not None:
+            self.below.close()
+
+    def _in_memory(self, call: Call) -> Entry | None:
+        now_s = self._clock.epoch()
+        entry = self.memory.peek(call.key, now_s)
+        return entry if entry and is_fresh(entry, call.controls, now_s) else None
+
+    async def _below(self, call: Call) -> Entry | None:
+        if self.below is None:
+            return None
+        now_s, generation = self._clock.epoch(), self.generation
+        loop = asyncio.get_running_loop()
+        entry = await loop.run_in_executor(None, self.below.get, call.key, call.scope, now_s)
+        if entry is None or not is_fresh(entry, call.controls, now_s):
+            return None
+        if generation == self.generation:
+            self.memory.put(entry, now_s)
+        return entry
