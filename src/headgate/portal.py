@@ -11,7 +11,7 @@ import asyncio
 import os
 import threading
 from collections.abc import Awaitable, Callable, Coroutine
-from concurrent.futures import CancelledError, Future
+from concurrent.futures import CancelledError, Future, InvalidStateError
 from contextvars import Context, copy_context
 from queue import SimpleQueue
 from typing import Any, TypeVar
@@ -21,6 +21,18 @@ from headgate.types import Call, Reply, Service
 
 T = TypeVar("T")
 Work = Callable[[], Any]
+# What asyncio puts new exceptions in place of, without their traceback, on the way between a task
+# and a thread (asyncio.futures._convert_future_exc).
+_REPLACED = (TimeoutError, CancelledError, InvalidStateError)
+
+
+class Raised:
+    """An exception on its way to the caller as a value, so that it arrives as it is."""
+
+    __slots__ = ("error",)
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
 
 
 class Portal:
@@ -41,10 +53,21 @@ class Portal:
                 raise RuntimeError("this runtime already has a home loop; use one per server")
             self._loop = loop
 
-    def submit(self, service: Service, call: Call) -> Future[Reply]:
+    def submit(self, service: Service, call: Call) -> Future[Reply | Raised]:
         """Puts `call` through `service` on the home loop, from any thread."""
         home = self._home()
         return asyncio.run_coroutine_threadsafe(_enter(service, call), home)
+
+    async def wait(self, answer: Future[T]) -> T:
+        """The answer to a submitted call, awaited in any event loop. Raises Closed where the
+        runtime was closed meanwhile: CancelledError would look as if the caller were cancelled."""
+        try:
+            return await asyncio.wrap_future(answer)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if self._closed and not (task is not None and task.cancelling()):
+                raise Closed("the runtime was closed during this call") from None
+            raise
 
     def is_home(self) -> bool:
         """Whether the calling code runs on the home loop."""
@@ -99,8 +122,11 @@ def _run_loop(loop: asyncio.AbstractEventLoop) -> None:
         loop.close()
 
 
-async def _enter(service: Service, call: Call) -> Reply:
-    return await service(call)
+async def _enter(service: Service, call: Call) -> Reply | Raised:
+    try:
+        return await service(call)
+    except _REPLACED as error:
+        return Raised(error)
 
 
 class CallerThread:
@@ -109,43 +135,53 @@ class CallerThread:
     def __init__(self) -> None:
         self._work: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._raised: BaseException | None = None
+        self._left = False
 
     def run(self, work: Work) -> Awaitable[Any]:
-        """Called on the home loop: resolves to the result of `work`, run in the caller's thread."""
+        """Called on the home loop: resolves to the result of `work`, run in the caller's thread.
+
+        Cancelled if that thread has left: those who joined its call ask anew.
+        """
         loop = asyncio.get_running_loop()
         done: asyncio.Future[Any] = loop.create_future()
         self._work.put(lambda: self._perform(work, loop, done))
+        if self._left:
+            done.cancel()
         return done
 
     def _perform(
         self, work: Work, loop: asyncio.AbstractEventLoop, done: asyncio.Future[Any]
     ) -> None:
+        if self._left:
+            _tell(loop, done.cancel)
+            return
         try:
             result = work()
         except Exception as error:  # noqa: BLE001 - whatever it raises is its caller's
-            loop.call_soon_threadsafe(_settle, done, None, error)
+            _tell(loop, _settle, done, None, error)
         except BaseException as error:  # noqa: BLE001
             # KeyboardInterrupt and the like belong to this thread alone; in the home loop they
             # would end everybody's calls.
             self._raised = error
             broken = StreamBroken(f"the caller that asked was interrupted by {error!r}")
-            loop.call_soon_threadsafe(_settle, done, None, broken)
+            _tell(loop, _settle, done, None, broken)
         else:
-            loop.call_soon_threadsafe(_settle, done, result, None)
+            _tell(loop, _settle, done, result, None)
 
     def wait(self, answer: Future[T]) -> T:
         """Runs work as it comes until `answer` is there, and returns it.
 
         An interrupt while waiting cancels the call.
         """
-        answer.add_done_callback(lambda _: self._work.put(None))
         finished = False
         try:
+            answer.add_done_callback(lambda _: self._work.put(None))
             while (work := self._work.get()) is not None:
                 work()
             finished = True
         finally:
             if not finished:
+                self._leave()
                 answer.cancel()
         if self._raised is not None:
             raise self._raised
@@ -153,6 +189,14 @@ class CallerThread:
             return answer.result()
         except CancelledError:
             raise Closed("the runtime was closed during this call") from None
+
+    def _leave(self) -> None:
+        """Cancels work that nobody will do: `run` looks at the mark after it has put some."""
+        self._left = True
+        while not self._work.empty():
+            work = self._work.get()
+            if work is not None:
+                work()
 
 
 class CallerLoop:
@@ -172,32 +216,38 @@ class CallerLoop:
 
         def finish(task: asyncio.Task[Any]) -> None:
             if task.cancelled():
-                home.call_soon_threadsafe(done.cancel)
+                _tell(home, done.cancel)
             else:
                 error = task.exception()
                 result = None if error else task.result()
-                home.call_soon_threadsafe(_settle, done, result, error)
+                _tell(home, _settle, done, result, error)
 
         def start() -> None:
             task = self._loop.create_task(_await(work), context=self._context)
             tasks.append(task)
             task.add_done_callback(finish)
 
-        self._loop.call_soon_threadsafe(start)
+        if not _tell(self._loop, start):
+            raise asyncio.CancelledError  # who joined this call asks anew, in a loop that lives
         try:
             return await done
         finally:
             if not done.done() or done.cancelled():
-                self._cancel(tasks)
-
-    def _cancel(self, tasks: list[asyncio.Task[Any]]) -> None:
-        if not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(lambda: [task.cancel() for task in tasks])
+                _tell(self._loop, lambda: [task.cancel() for task in tasks])
 
 
 async def _await(work: Work) -> Any:
     result = work()
     return await result if isinstance(result, Awaitable) else result
+
+
+def _tell(loop: asyncio.AbstractEventLoop, function: Callable[..., Any], *args: Any) -> bool:
+    """Has `loop` call `function`; False if it is closed, and then nobody there waits any more."""
+    try:
+        loop.call_soon_threadsafe(function, *args)
+    except RuntimeError:
+        return False
+    return True
 
 
 def _settle(done: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:

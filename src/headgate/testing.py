@@ -10,14 +10,14 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Mapping, Sequence
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 import msgspec
 from msgspec import Struct
 
 from headgate.core.splitmix import uniform
 from headgate.providers.fake import FakeAnswer, error_answer, fake_reply, operation_of
-from headgate.testing_server import LoopbackServer, Plan, Recorded
+from headgate.testing_server import Journal, LoopbackServer, Plan, Recorded
 from headgate.types import Headers
 
 __all__ = [
@@ -33,7 +33,6 @@ __all__ = [
     "Step",
 ]
 
-T = TypeVar("T")
 _WALL_S = 1_767_225_600.0
 
 
@@ -92,29 +91,6 @@ class FakeClock:
             self._wall_s += seconds
 
 
-class _Journal(Generic[T]):
-    """What arrived, in order; any thread may write, any may wait."""
-
-    def __init__(self) -> None:
-        self._changed = threading.Condition()
-        self._items: list[T] = []
-
-    def add(self, item: T) -> None:
-        with self._changed:
-            self._items.append(item)
-            self._changed.notify_all()
-
-    def items(self) -> list[T]:
-        with self._changed:
-            return list(self._items)
-
-    def wait_for(self, count: int, timeout_s: float, what: str) -> list[T]:
-        with self._changed:
-            if not self._changed.wait_for(lambda: len(self._items) >= count, timeout_s):
-                raise TimeoutError(f"{len(self._items)} of {count} {what} in {timeout_s:g} s")
-            return list(self._items)
-
-
 class ModelCall(Struct, frozen=True):
     """The arguments of one call of a `FakeModel`."""
 
@@ -143,9 +119,10 @@ class FakeModel:
         self._reply = reply
         self._lock = threading.Lock()
         self._script: list[Any] = []
-        self._journal: _Journal[ModelCall] = _Journal()
+        self._journal: Journal[ModelCall] = Journal()
         self._gate = threading.Event()
         self._gate.set()
+        self._held: list[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = []
 
     @property
     def calls(self) -> list[ModelCall]:
@@ -172,8 +149,7 @@ class FakeModel:
     async def acall(self, *args: Any, **kwargs: Any) -> Any:
         """As `call`, from any event loop, without blocking it."""
         result = self._begin(args, kwargs)
-        if not self._gate.is_set():
-            await asyncio.to_thread(self._gate.wait)
+        await self._until_released()
         return _raised_or_returned(result)
 
     def hold(self) -> None:
@@ -182,11 +158,28 @@ class FakeModel:
 
     def release(self) -> None:
         """Lets every held call return."""
-        self._gate.set()
+        with self._lock:
+            self._gate.set()
+            for loop, released in self._held:
+                loop.call_soon_threadsafe(released.set)
 
     def wait_for_calls(self, count: int, timeout_s: float = 10.0) -> list[ModelCall]:
         """Blocks until `count` calls have begun. Raises TimeoutError saying how many did."""
         return self._journal.wait_for(count, timeout_s, "calls")
+
+    async def _until_released(self) -> None:
+        # Not `to_thread(self._gate.wait)`: a few held calls would fill the loop's thread pool, and
+        # with it the test that waits for them there.
+        here = (asyncio.get_running_loop(), asyncio.Event())
+        with self._lock:
+            if self._gate.is_set():
+                return
+            self._held.append(here)
+        try:
+            await here[1].wait()
+        finally:
+            with self._lock:
+                self._held.remove(here)
 
     def _begin(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         with self._lock:
@@ -269,8 +262,8 @@ class FakeProvider:
         self._delay_s = delay_s
         self._lock = threading.Lock()
         self._script: list[Step] = []
-        self._journal: _Journal[Recorded] = _Journal()
-        self._left: _Journal[None] = _Journal()
+        self._journal: Journal[Recorded] = Journal()
+        self._left: Journal[None] = Journal()
         self._server: LoopbackServer | None = None
 
     def __enter__(self) -> FakeProvider:
@@ -307,7 +300,10 @@ class FakeProvider:
 
     def script(self, *steps: Step) -> None:
         """Appends what happens to the next requests, one step each; after the last of them
-        requests get their usual answer again."""
+        requests get their usual answer again. Raises TypeError for what is no step."""
+        for step in steps:
+            if not isinstance(step, Step):
+                raise TypeError(f"a step is an Answer, Status, Cut or Hang, not {step!r}")
         with self._lock:
             self._script.extend(steps)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from decimal import Decimal
 from typing import Annotated, NamedTuple
 
 _DURATION_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -66,12 +67,14 @@ def _parse(text: str | float, units: dict[str, float] | dict[str, int], wanted: 
 
 
 def format_duration(seconds: float) -> str:
-    """The shortest exact spelling: 7200.0 becomes `2h`, 90.0 `90s`, 0.25 `250ms`."""
-    for unit in ("d", "h", "m", "s"):
-        count = seconds / _DURATION_S[unit]
-        if count >= 1 and count == int(count) and (unit != "m" or count >= 2):
-            return f"{int(count)}{unit}"
-    return f"{seconds * 1000:g}ms"
+    """An exact spelling, in the largest unit that needs no fraction: 7200.0 becomes `2h`, 90.0
+    `90s`, 0.25 `250ms`. `parse_duration` reads the same number back."""
+    for unit in ("d", "h", "m", "s", "ms"):
+        count = round(seconds / _DURATION_S[unit])
+        if count >= 1 and count * _DURATION_S[unit] == seconds and (unit != "m" or count >= 2):
+            return f"{count}{unit}"
+    # A float's own digits, without an exponent: `1e-07` is no duration that can be read.
+    return f"{Decimal(repr(float(seconds))):f}s" if seconds else "0s"
 
 
 def format_size(size_bytes: int) -> str:

@@ -26,7 +26,8 @@ MODELS = ("fake-large", "fake-small")
 _STOP = {"stop": "end_turn", "stop_sequence": "stop_sequence", "length": "max_tokens",
          "tool": "tool_use"}  # fmt: skip
 _KINDS = {401: "authentication_error", 403: "permission_error", 404: "not_found_error",
-          413: "request_too_large", 429: "rate_limit_error", 529: "overloaded_error"}  # fmt: skip
+          413: "request_too_large", 429: "rate_limit_error", 504: "timeout_error",
+          529: "overloaded_error"}  # fmt: skip
 
 
 def error(status: int, message: str) -> dict[str, Any]:

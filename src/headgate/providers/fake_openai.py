@@ -130,8 +130,10 @@ def _wanted_schema(wanted: Any) -> Any:
 
 def read_completion(fields: Mapping[str, Any]) -> Wish:
     """What a legacy completion asks for; several prompts become several choices."""
-    prompt = fields.get("prompt", "")
-    prompts = inputs_of(prompt, "prompt") if prompt != "" else [""]
+    prompt = fields.get("prompt")
+    prompts: list[str | list[int]] = [""]
+    if prompt is not None and prompt != "":
+        prompts = inputs_of(prompt, "prompt")
     question = " ".join(text for text in prompts if isinstance(text, str))
     choices = (number_in(fields, "n", high=CHOICES_MAX) or 1) * len(prompts)
     if choices > CHOICES_MAX:

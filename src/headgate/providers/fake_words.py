@@ -22,6 +22,9 @@ _QUOTE_CHARS_MAX = 160
 _PIECE_CHARS = 16
 _SCHEMA_DEPTH_MAX = 5
 _SCHEMA_PARTS_MAX = 200
+_FORMATS = {"date-time": "2026-01-01T00:00:00Z", "date": "2026-01-01", "time": "00:00:00Z",
+            "email": "someone@example.com", "uri": "https://example.com/",
+            "uuid": "00000000-0000-4000-8000-000000000000"}  # fmt: skip
 
 _OPENERS = ("Thanks for asking.", "Good question.", "Happy to help.", "Here is the short answer.")
 _ADVICE = (
@@ -203,8 +206,9 @@ def _words(wish: Wish, digest: str, index: int) -> str:
 
 def example_of(schema: Any) -> Any:
     """A small value that satisfies the usual JSON Schema: types, properties, items, enum, const,
-    local `$ref`, the first of anyOf, oneOf, allOf. Patterns are not honoured; below five levels
-    or after 200 parts (a schema may refer to itself) it is null."""
+    bounds of a number, formats of a string, local `$ref`, the first of anyOf, oneOf, allOf.
+    Patterns and lengths are not honoured; below five levels or after 200 parts (a schema may refer
+    to itself) a list is empty and anything else null."""
     return _Example(schema).of(schema, 0)
 
 
@@ -243,11 +247,13 @@ class _Example:
             named = properties.items() if isinstance(properties, Mapping) else ()
             return {name: self.of(part, depth + 1) for name, part in named}
         if kind == "array":
-            return [self.of(schema["items"], depth + 1)] if "items" in schema else []
+            ends = "items" not in schema or depth == _SCHEMA_DEPTH_MAX
+            return [] if ends else [self.of(schema["items"], depth + 1)]
         if kind in ("integer", "number"):
-            low = schema.get("minimum", 1)
-            return low if isinstance(low, int | float) else 1
-        return {"boolean": True, "string": "example"}.get(kind) if isinstance(kind, str) else None
+            return _number_within(schema)
+        if kind == "string":
+            return _FORMATS.get(str(schema.get("format")), "example")
+        return True if kind == "boolean" else None
 
     def _resolve(self, pointer: str) -> Any:
         """What a local reference such as `#/$defs/City` points at; None if nothing."""
@@ -256,3 +262,16 @@ class _Example:
             if step:
                 place = place.get(step) if isinstance(place, Mapping) else None
         return place
+
+
+def _number_within(schema: Mapping[str, Any]) -> int | float:
+    """The lowest number a schema allows by a whole step, 1 where it has no lower bound."""
+    low = max(_bounds(schema, ("minimum", 0), ("exclusiveMinimum", 1)), default=1)
+    return min([low, *_bounds(schema, ("maximum", 0), ("exclusiveMaximum", -1))])
+
+
+def _bounds(schema: Mapping[str, Any], *steps: tuple[str, int]) -> Iterator[int | float]:
+    for name, step in steps:
+        bound = schema.get(name)
+        if isinstance(bound, int | float) and not isinstance(bound, bool):
+            yield bound + step

@@ -8,12 +8,15 @@ from __future__ import annotations
 import importlib
 import os
 import signal
+import socket
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
 import uvicorn
+from uvicorn.supervisors import Multiprocess
 
-from headgate.config import Config
+from headgate.config import Config, ServerConfig
 from headgate.errors import ConfigError, Problem
 from headgate.runtime import Runtime
 from headgate.surfaces.gateway import Gateway
@@ -31,25 +34,52 @@ def check_exposure(config: Config) -> None:
         raise ConfigError([Problem("server.admin_token", f"{wanted}127.0.0.1")])
 
 
-def serve(config: Config, *, config_file: Path | None) -> None:
+def serve(
+    config: Config, *, config_file: Path | None, announce: Callable[[str], None] | None = None
+) -> None:
     """Serves until SIGINT or SIGTERM, then drains running calls: returns, or exits with status 0.
 
-    Call it from the main thread, which signals go to. With more than one worker each process loads
-    `config_file` (or the environment) by itself.
+    `announce` is called once with the URL when connections are accepted (they are answered a moment
+    later). Call it from the main thread, which signals go to. With more than one worker each
+    process loads `config_file` (or the environment) by itself. Raises ConfigError, and OSError
+    where the address cannot be listened on.
     """
     check_exposure(config)
     signal.signal(signal.SIGTERM, _stop)
-    server = config.server
-    app: Gateway | str = Gateway(Runtime(config)) if server.workers == 1 else _FACTORY
-    if server.workers > 1:
-        if config_file is not None:
-            os.environ[CONFIG_VARIABLE] = str(config_file)
-        os.environ[HOST_VARIABLE] = server.host
-    uvicorn.run(
+    workers = config.server.workers
+    if workers > 1:
+        _tell_workers(config, config_file)
+    with listen(config.server.host, config.server.port) as listener:
+        settings = uvicorn_settings(
+            _FACTORY if workers > 1 else Gateway(Runtime(config)), config.server
+        )
+        if announce is not None:
+            announce(url_of(listener))
+        if workers > 1:
+            Multiprocess(settings, sockets=[listener]).run()
+        else:
+            uvicorn.Server(settings).run(sockets=[listener])
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening TCP socket; port 0 takes a free one. Raises OSError."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.create_server((host.strip("[]"), port), family=family, backlog=2048)
+    listener.set_inheritable(True)
+    return listener
+
+
+def url_of(listener: socket.socket) -> str:
+    """The URL under which a listening socket is reached."""
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def uvicorn_settings(app: Gateway | str, server: ServerConfig) -> uvicorn.Config:
+    """What uvicorn is told; a string is the name of a factory of the application."""
+    return uvicorn.Config(
         app,
         factory=isinstance(app, str),
-        host=server.host,
-        port=server.port,
         workers=server.workers,
         loop="uvloop",
         http="httptools",
@@ -63,6 +93,13 @@ def serve(config: Config, *, config_file: Path | None) -> None:
         timeout_graceful_shutdown=round(server.drain_timeout),
         h11_max_incomplete_event_size=32_768,
     )
+
+
+def _tell_workers(config: Config, config_file: Path | None) -> None:
+    """Worker processes are started afresh: they learn by the environment what to load."""
+    if config_file is not None:
+        os.environ[CONFIG_VARIABLE] = str(config_file)
+    os.environ[HOST_VARIABLE] = config.server.host
 
 
 def _stop(number: int, frame: FrameType | None) -> None:

@@ -1,0 +1,209 @@
+"""The kinds of values a setting may have: how each is read, described to an editor, and spelled.
+
+A kind follows from the annotation of a dataclass field; messages never repeat what came from the
+environment or belongs to a secret.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
+
+from headgate.config_file_text import Expanded
+from headgate.core.units import Bounds, format_duration, format_size, parse_duration, parse_size
+from headgate.types import Secret
+
+_DURATION = "a duration such as 250ms, 90s, 5m, 2h or 7d"
+_SIZE = "a size such as 64KB, 256MB or 1GiB"
+_SWITCHES = {"true": True, "false": False}
+_SHOWN_CHARACTERS = 40
+# What a string with a variable in it looks like to an editor, where a number is wanted.
+_VARIABLE_SCHEMA = {"type": "string", "pattern": r"\$\{"}
+Schema = dict[str, Any]
+
+
+class Kind(NamedTuple):
+    """One kind of value."""
+
+    name: str
+    """For people: `duration`, `size`, `integer`, `true or false`, `string`, ..."""
+    parse: Callable[[Any], Any]
+    """The value in memory; raises ValueError saying what would be right."""
+    schema: Schema
+    """JSON schema of what the file may say."""
+    spell: Callable[[Any], str]
+    """A value in memory as the file writes it; a secret as `***`."""
+
+
+class Form(NamedTuple):
+    """An annotation taken apart: `Annotated[Seconds | None, Bounds(0)]` is a float that may be
+    absent, marked `duration`, with bounds."""
+
+    base: Any
+    marks: tuple[Any, ...] = ()
+
+    @property
+    def bounds(self) -> Bounds:
+        return next(
+            (mark for mark in self.marks if isinstance(mark, Bounds)), Bounds(float("-inf"))
+        )
+
+
+def form_of(annotation: Any) -> Form:
+    """Takes an annotation apart."""
+    if get_origin(annotation) is Annotated:
+        inner, *marks = get_args(annotation)
+        form = form_of(inner)
+        return form._replace(marks=form.marks + tuple(marks))
+    if get_origin(annotation) in (Union, UnionType):
+        (inner,) = (part for part in get_args(annotation) if part is not NoneType)
+        return form_of(inner)
+    return Form(annotation)
+
+
+def kind_of(annotation: Any) -> Kind:
+    """The kind of value that a field with this annotation holds.
+
+    Raises TypeError for an annotation that no setting uses yet.
+    """
+    form = form_of(annotation)
+    if "duration" in form.marks:
+        return _duration(form.bounds)
+    if "size" in form.marks:
+        return _size(form.bounds)
+    if get_origin(form.base) is Literal:
+        return _choice(get_args(form.base))
+    for base, kind in ((bool, _switch), (str, _text), (Secret, _secret)):
+        if form.base is base:
+            return kind()
+    if form.base is int:
+        return _integer(form.bounds)
+    if form.base == tuple[str, ...]:
+        return Kind(
+            "list of strings", _texts, {"type": "array", "items": {"type": "string"}}, _json
+        )
+    raise TypeError(f"no kind of setting for {annotation!r}")
+
+
+def shown(value: Any) -> str:
+    """A value for a message: short, and nothing from the environment."""
+    if isinstance(value, Expanded):
+        return "something else from the environment"
+    if isinstance(value, bool | int | float | str):
+        text = json.dumps(value, ensure_ascii=False)
+        return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}..."
+    names = {dict: "a table", list: "a list", tuple: "a list", NoneType: "nothing"}
+    return names.get(type(value), f"a {type(value).__name__}")
+
+
+def _unlike(wanted: str, value: Any) -> ValueError:
+    return ValueError(f"expected {wanted}, got {shown(value)}")
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _duration(bounds: Bounds) -> Kind:
+    def parse(value: Any) -> Any:
+        seconds = _read(parse_duration, _DURATION, value)
+        return _within(bounds, seconds, f"{bounds.describe()} seconds", value)
+
+    schema = {"anyOf": [_number_schema("number", bounds), {"type": "string"}]}
+    return Kind("duration", parse, schema, lambda seconds: _json(format_duration(seconds)))
+
+
+def _size(bounds: Bounds) -> Kind:
+    def parse(value: Any) -> Any:
+        size_bytes = _read(parse_size, _SIZE, value)
+        return _within(bounds, size_bytes, f"at least {format_size(int(bounds.low))}", value)
+
+    schema = {"anyOf": [_number_schema("integer", bounds), {"type": "string"}]}
+    return Kind("size", parse, schema, lambda size_bytes: _json(format_size(size_bytes)))
+
+
+def _read(parse: Callable[[Any], Any], wanted: str, value: Any) -> Any:
+    try:
+        return parse(value)
+    except ValueError:
+        raise _unlike(wanted, value) from None
+
+
+def _within(bounds: Bounds, number: Any, wanted: str, value: Any) -> Any:
+    if bounds.admit(number):
+        return number
+    raise ValueError(f"must be {wanted}, got {shown(value)}")
+
+
+def _number_schema(type_name: str, bounds: Bounds) -> Schema:
+    schema: Schema = {"type": type_name}
+    if bounds.low > float("-inf"):
+        schema["exclusiveMinimum" if bounds.above else "minimum"] = bounds.low
+    if bounds.high < float("inf"):
+        schema["maximum"] = bounds.high
+    return schema
+
+
+def _integer(bounds: Bounds) -> Kind:
+    def parse(value: Any) -> int:
+        is_number = isinstance(value, Expanded) and value.strip().isdecimal()
+        number = int(value) if is_number else value
+        if isinstance(number, bool) or not isinstance(number, int):
+            raise _unlike("a whole number", value)
+        return int(_within(bounds, number, bounds.describe(), value))
+
+    schema = {"anyOf": [_number_schema("integer", bounds), _VARIABLE_SCHEMA]}
+    return Kind("whole number", parse, schema, str)
+
+
+def _switch() -> Kind:
+    def parse(value: Any) -> bool:
+        switch = _SWITCHES.get(value.strip()) if isinstance(value, Expanded) else value
+        if not isinstance(switch, bool):
+            raise _unlike("true or false", value)
+        return switch
+
+    schema = {"anyOf": [{"type": "boolean"}, _VARIABLE_SCHEMA]}
+    return Kind("true or false", parse, schema, _json)
+
+
+def _choice(choices: tuple[str, ...]) -> Kind:
+    wanted = " or ".join(map(_json, choices))
+
+    def parse(value: Any) -> str:
+        if value not in choices:
+            raise _unlike(wanted, value)
+        return str(value)
+
+    return Kind(wanted, parse, {"type": "string", "enum": list(choices)}, _json)
+
+
+def _text() -> Kind:
+    def parse(value: Any) -> str:
+        if not isinstance(value, str):
+            raise _unlike("a string", value)
+        return str(value)
+
+    return Kind("string", parse, {"type": "string"}, _json)
+
+
+def _texts(value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list | tuple):
+        raise _unlike("a list of strings", value)
+    for item in value:
+        if not isinstance(item, str):
+            raise ValueError(f"expected a list of strings, got one with {shown(item)} in it")
+    return tuple(map(str, value))
+
+
+def _secret() -> Kind:
+    def parse(value: Any) -> Secret:
+        if not isinstance(value, str):
+            raise ValueError("expected a string")
+        if not value.isascii() or not value.isprintable() or " " in value:
+            raise ValueError("contains a space, a line break or a character outside ASCII")
+        return Secret(str(value))
+
+    return Kind("secret string", parse, {"type": "string"}, lambda it: '"***"' if it else '""')

@@ -1,0 +1,129 @@
+"""What no single setting can tell: settings that need one another, and settings without effect."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import urlsplit
+
+from headgate.config import Config
+from headgate.config_file_kinds import shown
+from headgate.config_file_text import Path, Tree, dotted
+from headgate.providers.settings import ProviderConfig
+
+_LATER = "not available in this version"
+_HERE = frozenset({"127.0.0.1", "localhost", "::1", "0.0.0.0"})  # noqa: S104
+_FOR_EXAMPLE = "such as https://api.openai.com/v1"
+
+
+def broken(tree: Tree) -> Iterator[tuple[Path, str]]:
+    """(path, message) of every rule that an expanded tree breaks.
+
+    Looks past values of a wrong type, which the model reports, so that one reading of a file finds
+    everything.
+    """
+    if _at(tree, "cache", "semantic", "enabled") in (True, "true"):
+        yield ("cache", "semantic", "enabled"), f"the semantic cache is {_LATER}"
+    if _at(tree, "cache", "store"):
+        yield ("cache", "store"), f"a shared store is {_LATER}; use persist = true"
+    for name, provider in _tables(tree, "providers"):
+        yield from _broken_provider(("providers", name), provider)
+    for name, model in _tables(tree, "models"):
+        targets = model.get("targets")
+        for target in targets if isinstance(targets, list | tuple) else ():
+            message = _broken_target(target, [name for name, _ in _tables(tree, "providers")])
+            if message:
+                yield ("models", name, "targets"), message
+
+
+def warnings(config: Config) -> list[str]:
+    """Lines on settings that are accepted and do less than they say."""
+    return [f"{key}: {message}" for key, message in _without_effect(config)]
+
+
+def _without_effect(config: Config) -> Iterator[tuple[str, str]]:
+    for key, enabled in (("batch", config.batch.enabled), ("breaker", config.breaker.enabled)):
+        if enabled:
+            yield f"{key}.enabled", "without effect in this version"
+    if config.server.workers > 1 and config.cache.enabled and not config.cache.persist:
+        yield "server.workers", "each process has a cache of its own without cache.persist"
+    for name, provider in config.providers.items():
+        for key, message in _doubtful_provider(provider, config.server.port):
+            yield dotted(("providers", name, key)), message
+    for name, model in config.models.items():
+        if model.fallbacks:
+            yield dotted(("models", name, "fallbacks")), "without effect in this version"
+        if len(model.targets) != 1:
+            used = (
+                f"only {model.targets[0]} is used"
+                if model.targets
+                else "none; the name has no effect"
+            )
+            yield dotted(("models", name, "targets")), f"{used} in this version"
+
+
+def _doubtful_provider(provider: ProviderConfig, own_port: int) -> Iterator[tuple[str, str]]:
+    if provider.kind != "fake" and provider.latency:
+        yield "latency", "has an effect on kind fake only"
+    if provider.kind == "fake" or not provider.base_url:
+        return
+    url = urlsplit(provider.base_url)
+    if provider.kind == "anthropic" and url.path.rstrip("/").endswith("/v1"):
+        yield "base_url", "ends with /v1, which calls of this kind add by themselves"
+    if url.hostname in _HERE and url.port == own_port:
+        yield "base_url", f"port {own_port} of this machine is this gateway: it would ask itself"
+
+
+def _broken_provider(path: Path, provider: Tree) -> Iterator[tuple[Path, str]]:
+    name = path[-1]
+    if "/" in name or not name:
+        yield path, "a provider's name is not empty and has no slash: models are PROVIDER/MODEL"
+    base_url = provider.get("base_url")
+    if isinstance(base_url, str) and base_url and provider.get("kind") != "fake":
+        message = _broken_url(base_url)
+        if message:
+            yield (*path, "base_url"), message
+
+
+def _broken_url(text: str) -> str:
+    """What is wrong with a base URL, "" if nothing is. Never repeats it: it may hold a password."""
+    try:
+        url = urlsplit(text)
+        has_host = bool(url.hostname) and url.port != 0
+    except ValueError:
+        return f"not a URL {_FOR_EXAMPLE}"
+    if url.scheme not in ("http", "https") or not has_host:
+        return f"not an http or https URL {_FOR_EXAMPLE}"
+    if not text.isprintable() or " " in text:
+        return "contains a space or a line break"
+    if url.username is not None or url.password is not None:
+        return "contains credentials: put the key into api_key"
+    if "?" in text or "#" in text:
+        return "contains a query or a fragment, which a base URL cannot have"
+    return ""
+
+
+def _broken_target(target: Any, providers: list[str]) -> str:
+    if not isinstance(target, str):
+        return ""
+    provider, slash, model = target.partition("/")
+    if not slash or not provider or not model:
+        return f"expected PROVIDER/MODEL, got {shown(target)}"
+    if provider not in providers:
+        known = ", ".join(providers) or "none"
+        return f"no provider for {shown(target)}; configured: {known}"
+    return ""
+
+
+def _at(tree: Any, *path: str) -> Any:
+    """The value at `path`, None where something on the way is missing or no table."""
+    for part in path:
+        tree = tree.get(part) if isinstance(tree, dict) else None
+    return tree
+
+
+def _tables(tree: Tree, section: str) -> list[tuple[str, Tree]]:
+    named = _at(tree, section)
+    if not isinstance(named, dict):
+        return []
+    return [(name, table) for name, table in named.items() if isinstance(table, dict)]

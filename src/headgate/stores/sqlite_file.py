@@ -1,0 +1,278 @@
+"""The database file of the disk tier: opens it, lends connections, sets a broken one aside.
+
+What this file is trusted with: nothing. A file that is not ours, of another version or corrupt is
+renamed to `NAME.corrupt-SECONDS`, and an empty one takes its place. Every failure leaves here as
+StoreError.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import apsw
+
+from headgate.clock import Clock
+from headgate.errors import StoreError
+from headgate.stores import sqlite_rows
+
+if sys.platform != "win32":
+    import fcntl
+
+APPLICATION_ID = 0x48474154
+"""`HGAT` in bytes 68 to 71 of the file (sqlite.org/fileformat2.html#application_id)."""
+SCHEMA_VERSION = 1
+RETRY_AFTER_S = 30.0
+"""After a failure, how long the disk is left alone."""
+CONNECTIONS_MAX = 5
+
+_BUSY_MS = 5000
+_LOCK_TRIES = 500
+_LOCK_PAUSE_S = 0.01
+_LOG = logging.getLogger(__name__)
+
+# These mean that the file is not what we wrote; everything else says that it cannot be reached.
+_BROKEN = (apsw.CorruptError, apsw.NotADBError, apsw.FormatError, apsw.SQLError)
+
+
+class FileSetAside(StoreError):
+    """The file was broken; it has been renamed. Trying again meets an empty one."""
+
+    code = "store_set_aside"
+
+
+class _Session:
+    """A connection and the identity of the file it was opened on."""
+
+    __slots__ = ("connection", "identity")
+
+    def __init__(self, connection: apsw.Connection, identity: tuple[int, int]) -> None:
+        self.connection = connection
+        self.identity = identity
+
+
+class DatabaseFile:
+    """Lends up to `CONNECTIONS_MAX` connections to `path`, each to one thread at a time.
+
+    `path` is made absolute at once; symbolic links are followed. The folder must exist.
+    """
+
+    def __init__(self, path: Path, clock: Clock) -> None:
+        self.path = Path(os.path.realpath(path))
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._seats = threading.BoundedSemaphore(CONNECTIONS_MAX)
+        self._idle: list[_Session] = []
+        self._retry_at_s: float | None = None
+        self._closed = False
+
+    @contextlib.contextmanager
+    def connection(self) -> Iterator[apsw.Connection]:
+        """A connection for the length of a `with` block.
+
+        A failure of SQLite or of the file system, while opening or inside the block, leaves as
+        StoreError; as FileSetAside if the file was broken and has been replaced. After a failure
+        to open, the next 30 s fail at once.
+        """
+        with self._seats:
+            session = self._borrow()
+            try:
+                yield session.connection
+            except apsw.Error as problem:
+                _discard(session)
+                raise self._failure(session.identity, problem) from problem
+            self._return(session)
+
+    def close(self) -> None:
+        """Closes every idle connection; those that are lent out close when they come back."""
+        with self._lock:
+            self._closed = True
+            sessions, self._idle = self._idle, []
+        for session in sessions:
+            _discard(session)
+
+    # Sessions. A session is used again only while its file still bears our name: another process
+    # may have set the file aside, and an administrator may have removed it.
+
+    def _borrow(self) -> _Session:
+        identity = _identity(self.path)
+        while True:
+            with self._lock:
+                session = self._idle.pop() if self._idle else None
+            if session is None:
+                return self._open()
+            if session.identity == identity:
+                return session
+            _discard(session)
+
+    def _return(self, session: _Session) -> None:
+        with self._lock:
+            if not self._closed:
+                self._idle.append(session)
+                return
+        _discard(session)
+
+    def _open(self) -> _Session:
+        now_s = self._clock.monotonic()
+        if self._closed:
+            raise StoreError("the disk tier is closed")
+        if self._retry_at_s is not None and now_s < self._retry_at_s:
+            raise StoreError(f"{self.path} could not be opened a moment ago")
+        try:
+            with _folder_locked(self.path.parent):
+                session = self._open_or_replace()
+        except (apsw.Error, OSError, StoreError) as problem:
+            if self._retry_at_s is None:
+                _LOG.warning("the disk tier is off, answers are not kept: %s", problem)
+            self._retry_at_s = now_s + RETRY_AFTER_S
+            raise StoreError(f"cannot open {self.path}: {problem}") from problem
+        self._retry_at_s = None
+        return session
+
+    def _open_or_replace(self) -> _Session:
+        try:
+            return _opened(self.path)
+        except (*_BROKEN, _NotOurs) as problem:
+            self._set_aside(problem)
+            return _opened(self.path)
+
+    # Broken files.
+
+    def _failure(self, identity: tuple[int, int], problem: apsw.Error) -> StoreError:
+        if not isinstance(problem, _BROKEN):
+            return StoreError(f"{self.path}: {problem}")
+        try:
+            with _folder_locked(self.path.parent):
+                # Another thread or process may have been quicker: then this is no longer the file.
+                if _identity(self.path) == identity:
+                    self._set_aside(problem)
+        except (OSError, StoreError) as unmovable:
+            return StoreError(f"{self.path} is broken and cannot be set aside: {unmovable}")
+        return FileSetAside(f"{self.path} was broken: {problem}")
+
+    def _set_aside(self, problem: Exception) -> None:
+        """Renames the file and its companions. The log (`-wal`) goes first: a crash in between must
+        not leave it to the next file of that name, which SQLite would replay it into."""
+        stem = f"{self.path}.corrupt-{int(self._clock.epoch())}"
+        target, count = stem, 0
+        while os.path.lexists(target):
+            count += 1
+            target = f"{stem}-{count}"
+        for suffix in ("-wal", "-shm", ""):
+            with contextlib.suppress(FileNotFoundError):
+                os.rename(f"{self.path}{suffix}", f"{target}{suffix}")
+        _LOG.warning("%s: starts empty, the old file is now %s", problem, target)
+
+
+class _NotOurs(Exception):
+    """A database of another application or of another version of this one."""
+
+
+def _opened(path: Path) -> _Session:
+    _create_private(path)
+    connection = apsw.Connection(str(path))
+    try:
+        _prepare(connection)
+        identity = _identity(path)
+    except (apsw.Error, _NotOurs):
+        connection.close()
+        raise
+    if identity is None:
+        connection.close()
+        raise StoreError("the file vanished while it was opened")
+    return _Session(connection, identity)
+
+
+def _create_private(path: Path) -> None:
+    """Makes the file, for this user only; SQLite gives its companions the same mode."""
+    try:
+        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
+    except FileExistsError:
+        # Not opened here: closing any descriptor of a file drops this process's locks on it.
+        return
+    os.close(descriptor)
+    for suffix in ("-wal", "-shm"):
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(f"{path}{suffix}")
+
+
+def _prepare(connection: apsw.Connection) -> None:
+    connection.set_busy_timeout(_BUSY_MS)
+    connection.pragma("mmap_size", 0)
+    connection.pragma("cell_size_check", True)
+    connection.pragma("trusted_schema", False)
+    mark = (connection.pragma("application_id"), connection.pragma("user_version"))
+    tables = connection.execute("SELECT count(*) FROM sqlite_schema").get
+    if mark == (0, 0) and tables == 0:
+        _create_tables(connection)
+    elif mark != (APPLICATION_ID, SCHEMA_VERSION):
+        raise _NotOurs(f"application {mark[0]:#x}, version {mark[1]}: not written by this version")
+    connection.pragma("synchronous", "NORMAL")
+    connection.pragma("wal_autocheckpoint", 1000)
+    connection.pragma("journal_size_limit", 16_000_000)
+    # Reads once, so that a broken file is found here, and its log is open before the lock is free.
+    sqlite_rows.totals(connection)
+    sqlite_rows.find(connection, b"")
+
+
+def _create_tables(connection: apsw.Connection) -> None:
+    connection.pragma("journal_mode", "wal")
+    connection.execute("BEGIN IMMEDIATE")
+    connection.execute(sqlite_rows.SCHEMA)
+    connection.pragma("application_id", APPLICATION_ID)
+    connection.pragma("user_version", SCHEMA_VERSION)
+    connection.execute("COMMIT")
+
+
+def _discard(session: _Session) -> None:
+    """Closes for good. SQLite leaves the companions of a file that was renamed alone
+    (`databaseIsUnmoved` in its pager), so this cannot harm the file that took its place."""
+    with contextlib.suppress(apsw.Error):
+        session.connection.close(True)
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+@contextlib.contextmanager
+def _folder_locked(folder: Path) -> Iterator[None]:
+    """Opening and renaming exclude each other, across processes, by a lock on the folder.
+
+    On the folder, because the file itself changes its name, and a lock file would lie about. Held
+    for milliseconds; the kernel frees it when its holder dies. Raises OSError, or StoreError where
+    someone keeps it for 5 s.
+    """
+    if sys.platform == "win32":
+        yield
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        for _ in range(_LOCK_TRIES):
+            if _lock(descriptor):
+                break
+            threading.Event().wait(_LOCK_PAUSE_S)
+        else:
+            raise StoreError(f"{folder} stays locked by another process")
+        yield
+    finally:
+        # Said aloud, because a child forked meanwhile keeps the descriptor, and the lock with it.
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
+        os.close(descriptor)
+
+
+def _lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -1,0 +1,118 @@
+"""`headgate cache`: what a running gateway keeps; look at it, clear it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from headgate.core.units import format_duration, parse_duration
+from headgate.surfaces import terminal
+from headgate.surfaces.admin_client import AdminClient
+from headgate.surfaces.cli_stats import JsonOption, UrlOption, show_cache
+
+ModelOption = Annotated[str | None, typer.Option(help="Only answers of this model.")]
+NamespaceOption = Annotated[str | None, typer.Option(help="Only answers of this namespace.")]
+_HASH_CHARS = 64
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the group of commands to `app`."""
+    group = typer.Typer(help="Look at and clear the stored answers of a running gateway.")
+    for command in (stats, ls, show, clear):
+        group.command()(command)
+    app.add_typer(group, name="cache")
+
+
+def stats(url: UrlOption = None, as_json: JsonOption = False) -> None:
+    """Entries, bytes, hits, misses and evictions of each tier."""
+    cache = AdminClient(url).stats()["cache"]
+    if as_json:
+        terminal.emit_json(cache)
+        return
+    terminal.say(f"hit rate {cache['hit_rate']:.1%}, {cache['size']:,} entries in memory")
+    show_cache(cache)
+
+
+def ls(
+    model: ModelOption = None,
+    namespace: NamespaceOption = None,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="Lines at most.")] = 100,
+    url: UrlOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Stored answers, most recently used first."""
+    selected = _given(model=model, namespace=namespace, limit=str(limit))
+    found = AdminClient(url).entries(**selected)
+    if as_json:
+        terminal.emit_json({"entries": found})
+        return
+    columns = ("key", "model", "operation", "namespace", "age", "ttl", "bytes", "tokens")
+    rows = [
+        (e["key"][:16], e["model"], e["operation"], e["namespace"], _whole_seconds(e["age_s"]),
+         _whole_seconds(e["ttl_s"]), e["size_bytes"], e["tokens_in"] + e["tokens_out"])
+        for e in found
+    ]  # fmt: skip
+    terminal.table("", columns, rows)
+
+
+def show(
+    key: Annotated[str, typer.Argument(help="As in `cache ls`, or the `headgate-key` header.")],
+    url: UrlOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """One stored answer; the beginning of its key is enough if it is the only one."""
+    client = AdminClient(url)
+    found = client.entries(key=_full_key(client, key.lower()))
+    if not found:
+        terminal.fail(f"no stored answer has the key {key}; `headgate cache ls` lists them")
+    if as_json:
+        terminal.emit_json(found[0])
+        return
+    for name, value in found[0].items():
+        if name != "content":
+            terminal.say(f"{name}: {', '.join(value) if isinstance(value, list) else value}")
+    terminal.say()
+    terminal.say(found[0]["content"])
+
+
+def clear(
+    model: ModelOption = None,
+    namespace: NamespaceOption = None,
+    older_than: Annotated[
+        str | None, typer.Option(help="Only answers older than this: 90s, 5m, 2h, 7d.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Count, remove nothing.")] = False,
+    url: UrlOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Remove stored answers: all of them, or those selected."""
+    try:
+        parse_duration(older_than or "0s")
+    except ValueError as error:
+        terminal.fail(f"--older-than: {error}", 2)
+    selected = _given(model=model, namespace=namespace, older_than=older_than)
+    count = AdminClient(url).clear(**selected, dry_run=dry_run)
+    if as_json:
+        terminal.emit_json({"entries_removed": count, "dry_run": dry_run})
+    else:
+        terminal.say(f"{count:,} {'would be removed' if dry_run else 'removed'}")
+
+
+def _full_key(client: AdminClient, key: str) -> str:
+    if len(key) >= _HASH_CHARS:
+        return key
+    matching = [e["key"] for e in client.entries(limit="1000") if e["key"].startswith(key)]
+    if len(matching) > 1:
+        terminal.fail(f"{len(matching)} stored answers have keys that begin with {key}", 2)
+    if not matching:
+        terminal.fail(f"no stored answer's key begins with {key}; `headgate cache ls` lists them")
+    return str(matching[0])
+
+
+def _given(**fields: str | None) -> dict[str, str]:
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _whole_seconds(seconds: float) -> str:
+    return format_duration(max(1, round(seconds)))

@@ -1,0 +1,58 @@
+"""`headgate stats`: the numbers of a running gateway, once."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from headgate.surfaces import terminal
+from headgate.surfaces.admin_client import AdminClient
+
+UrlOption = Annotated[
+    str | None, typer.Option("--url", help="The gateway; default $HEADGATE_URL, else port 4000.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document and nothing else.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the command to `app`."""
+    app.command()(stats)
+
+
+def stats(url: UrlOption = None, as_json: JsonOption = False) -> None:
+    """Calls, hit rate, tokens, latencies and errors of a running gateway."""
+    numbers = AdminClient(url).stats()
+    if as_json:
+        terminal.emit_json(numbers)
+        return
+    cache, metrics = numbers["cache"], numbers["metrics"]
+    terminal.say(
+        f"{metrics['total_calls']:,} calls, {metrics['total_errors']:,} errors; hit rate "
+        f"{cache['hit_rate']:.1%} ({cache['hits']:,} hits, {cache['misses']:,} misses)"
+    )
+    show_cache(cache)
+    if metrics["by_model"]:
+        columns = ("model", "calls", "hits", "tokens", "p50 ms", "p95 ms", "p99 ms", "errors")
+        rows = [_row(model, row) for model, row in sorted(metrics["by_model"].items())]
+        terminal.table("models", columns, rows)
+    if metrics["errors"]:
+        terminal.table("errors", ("model:kind", "count"), sorted(metrics["errors"].items()))
+
+
+def show_cache(cache: dict[str, Any]) -> None:
+    """What is kept, tier by tier, and what was not stored."""
+    columns = ("tier", "entries", "bytes", "hits", "misses", "evicted", "expired", "errors")
+    rows = [
+        (name, tier["entries"], tier["size_bytes"], tier["hits"], tier["misses"],
+         tier["evictions"], tier["expirations"], tier["errors"] + tier["integrity_failures"])
+        for name, tier in cache["tiers"].items()
+    ]  # fmt: skip
+    terminal.table("cache" if cache["enabled"] else "cache (off)", columns, rows)
+    if cache["not_stored"]:
+        terminal.table("not stored", ("reason", "answers"), sorted(cache["not_stored"].items()))
+
+
+def _row(model: str, row: dict[str, Any]) -> tuple[Any, ...]:
+    latencies = (round(row[f"latency_{name}"], 1) for name in ("p50", "p95", "p99"))
+    return (model, row["calls"], row["hits"], row["tokens"], *latencies, row["errors"])

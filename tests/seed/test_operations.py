@@ -1,0 +1,186 @@
+"""Watching and clearing as the seed document shows it, and what it lists for later.
+
+FastAPI is not needed: `app` is whatever has `get` and `post` decorators.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from headgate import n3
+
+METRICS_ENDPOINT = '''
+# In generated backend
+@app.get("/api/metrics/llm")
+async def get_llm_metrics():
+    """Get LLM performance metrics."""
+    cache_stats = _llm_cache.get_stats()
+    metrics_stats = _llm_metrics.get_stats()
+    
+    return {
+        "cache": cache_stats,
+        "metrics": metrics_stats
+    }
+'''  # noqa: W293 - letter for letter
+
+CLEARING = '''
+# Clear cache manually (e.g., after model update)
+@app.post("/api/admin/clear-cache")
+async def clear_cache():
+    """Clear LLM response cache."""
+    stats_before = _llm_cache.get_stats()
+    _llm_cache.clear()
+    return {
+        "status": "cleared",
+        "entries_removed": stats_before["size"]
+    }
+'''
+
+MONITORING = '''
+# Periodic metrics collection
+import logging
+
+async def monitor_llm_performance():
+    """Log LLM metrics every 5 minutes."""
+    while True:
+        await asyncio.sleep(300)  # 5 minutes
+        
+        stats = _llm_metrics.get_stats()
+        
+        # Alert on high error rate
+        if stats["total_errors"] > stats["total_calls"] * 0.05:
+            logging.warning(
+                f"High LLM error rate: {stats['total_errors']} / {stats['total_calls']}"
+            )
+        
+        # Alert on low cache hit rate
+        if stats["cache_hit_rate"] < 0.30:
+            logging.warning(
+                f"Low cache hit rate: {stats['cache_hit_rate']:.1%}"
+            )
+        
+        # Log summary
+        logging.info(f"LLM Stats: {stats}")
+'''  # noqa: W293 - letter for letter
+
+
+class App:
+    """Remembers which function answers which route."""
+
+    def __init__(self) -> None:
+        self.routes: dict[tuple[str, str], Callable[[], Any]] = {}
+
+    def get(self, path: str) -> Callable[[Any], Any]:
+        return self._route("GET", path)
+
+    def post(self, path: str) -> Callable[[Any], Any]:
+        return self._route("POST", path)
+
+    def _route(self, method: str, path: str) -> Callable[[Any], Any]:
+        def decorate(function: Callable[[], Any]) -> Callable[[], Any]:
+            self.routes[method, path] = function
+            return function
+
+        return decorate
+
+
+@pytest.fixture(autouse=True)
+def fresh() -> None:
+    n3.configure({})
+
+
+def run(text: str, **more: Any) -> dict[str, Any]:
+    """What a block of the seed leaves behind, run with N3's names in sight."""
+    names = {**vars(n3), **more}
+    exec(compile(text, "the seed document", "exec"), names)
+    return names
+
+
+def ask(count: int) -> None:
+    for number in range(count):
+        n3.cached_llm_call(f"question {number}", "gpt-4", {}, lambda: "an answer")
+
+
+def fail(message: str = "slow") -> Any:
+    raise TimeoutError(message)
+
+
+def test_the_metrics_endpoint_shows_cache_and_metrics() -> None:
+    app = App()
+    run(METRICS_ENDPOINT, app=app)
+    ask(2)
+    ask(1)
+    numbers = asyncio.run(app.routes["GET", "/api/metrics/llm"]())
+    assert (numbers["cache"]["hits"], numbers["cache"]["misses"]) == (1, 2)
+    assert numbers["cache"]["size"] == 2
+    assert numbers["metrics"]["total_calls"] == 3
+    assert numbers["metrics"]["cache_hit_rate"] == numbers["cache"]["hit_rate"] == 1 / 3
+
+
+def test_the_clearing_endpoint_says_how_many_answers_it_removed() -> None:
+    app = App()
+    run(CLEARING, app=app)
+    ask(3)
+    clear = app.routes["POST", "/api/admin/clear-cache"]
+    assert asyncio.run(clear()) == {"status": "cleared", "entries_removed": 3}
+    assert asyncio.run(clear()) == {"status": "cleared", "entries_removed": 0}
+    assert n3._llm_cache.get("question 0", "gpt-4", {}) is None
+
+
+def monitor(rounds: int, before_round: Callable[[int], None]) -> list[float]:
+    """Runs the monitor for some rounds of virtual time; the seconds it slept."""
+    slept: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        if len(slept) == rounds:
+            raise asyncio.CancelledError
+        before_round(len(slept))
+        slept.append(seconds)
+
+    names = run(MONITORING, asyncio=SimpleNamespace(sleep=sleep))
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(names["monitor_llm_performance"]())
+    return slept
+
+
+def test_the_monitor_reports_every_five_minutes(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    ask(1)
+    assert monitor(3, lambda _: ask(1)) == [300, 300, 300]
+    said = [record.getMessage() for record in caplog.records]
+    assert len(said) == 3
+    assert all(line.startswith("LLM Stats: {'total_calls': ") for line in said)
+    assert "'total_calls': 2" in said[0]
+    assert "'total_calls': 4" in said[2]
+
+
+def test_the_monitor_warns_of_many_errors(caplog: pytest.LogCaptureFixture) -> None:
+    def fail_one_of_ten(_: int) -> None:
+        ask(1)
+        for _again in range(8):
+            ask(1)
+        with pytest.raises(TimeoutError):
+            n3.cached_llm_call("another", "gpt-4", {}, fail)
+
+    monitor(1, fail_one_of_ten)
+    warned = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
+    assert warned == ["High LLM error rate: 1 / 10"]
+
+
+def test_the_monitor_warns_of_few_hits(caplog: pytest.LogCaptureFixture) -> None:
+    ask(4)
+    monitor(1, lambda _: ask(1))
+    warned = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
+    assert warned == ["Low cache hit rate: 20.0%"]
+
+
+@pytest.mark.parametrize("name", ["LLMBatcher", "_LLMBatcher", "CircuitBreaker", "_CircuitBreaker"])
+def test_what_the_seed_lists_for_later_says_that_it_is_not_here_yet(name: str) -> None:
+    with pytest.raises(AttributeError, match=f"{name} is not in this version"):
+        getattr(n3, name)
