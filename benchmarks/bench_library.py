@@ -7,7 +7,6 @@ that takes strings must.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable
 from functools import partial
 from hashlib import sha256
@@ -23,15 +22,14 @@ ANSWER = "The refund is on its way and should arrive within three working days."
 
 
 def limit(prompt: str, count: int) -> Callable[[], float]:
-    """The prompt's bytes are there already."""
-    content = prompt.encode()
-    answers = {sha256(content).digest(): ANSWER}
+    """The prompts are bytes already; each is an object of its own, as prompts that arrive are."""
+    answers = {sha256(prompt.encode()).digest(): ANSWER}
 
-    def work() -> None:
-        for _ in itertools.repeat(None, count):
+    def work(contents: list[bytes]) -> None:
+        for content in contents:
             answers[sha256(content).digest()]
 
-    return lambda: cpu_us(work, count)
+    return lambda: cpu_us(partial(work, [text.encode() for text in copies(prompt, count)]), count)
 
 
 def limit_of_text(prompt: str, count: int) -> Callable[[], float]:

@@ -1,4 +1,4 @@
-"""The model made from the dataclasses: every problem at once, unknown keys with the nearest name."""
+"""The model made from the dataclasses: every problem at once, the nearest name of unknown keys."""
 
 from __future__ import annotations
 

@@ -91,6 +91,13 @@ def test_a_target_names_a_configured_provider(target: str, message: str) -> None
     assert "s3cret" not in found
 
 
+@pytest.mark.parametrize("model", [{}, {"targets": []}, {"fallbacks": ["n"]}])
+def test_a_listed_model_names_a_target(model: Tree) -> None:
+    ((path, message),) = broken({"models": {"m": model}})
+    assert path == ("models", "m", "targets")
+    assert "PROVIDER/MODEL" in message
+
+
 @pytest.mark.parametrize(
     "tree",
     [
@@ -119,7 +126,7 @@ PROVIDER_URL = "http://127.0.0.1:4000/v1"
         ({"breaker": BreakerConfig(enabled=True)}, "breaker.enabled"),
         ({"models": {"m": ModelConfig(("a/b",), ("n",))}}, "models.m.fallbacks"),
         ({"models": {"m": ModelConfig(("a/b", "a/c"))}}, "models.m.targets"),
-        ({"models": {"gpt-4.1": ModelConfig()}}, 'models."gpt-4.1".targets'),
+        ({"models": {"gpt-4.1": ModelConfig(("a/b", "b/c"))}}, 'models."gpt-4.1".targets'),
         ({"server": ServerConfig(workers=2)}, "server.workers"),
         ({"providers": {"p": ProviderConfig(base_url=PROVIDER_URL)}}, "providers.p.base_url"),
         ({"providers": {"p": ProviderConfig(latency=1.0)}}, "providers.p.latency"),

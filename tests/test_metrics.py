@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from headgate.core.histogram import ERROR
-from headgate.metrics import FOLD, MODELS_MAX, OTHER, Metrics
+from headgate.metrics import ERRORS_MAX, FOLD, MODELS_MAX, OTHER, Metrics
 from headgate.types import Usage
 
 
@@ -133,7 +133,7 @@ def test_names_of_errors_are_bounded_too() -> None:
     for number in range(500):
         metrics.record_error(f"model-{number % 7}", f"error_{number}")
     numbers = metrics.snapshot()
-    assert len(numbers["errors"]) <= 10 * 3 + 1
+    assert len(numbers["errors"]) <= (3 + 1) * (ERRORS_MAX + 1)
     assert sum(numbers["errors"].values()) == numbers["total_errors"] == 500
     assert f"{OTHER}:{OTHER}" in numbers["errors"]
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import socket
+import stat
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -122,6 +124,40 @@ def test_one_connection_carries_many_requests(wire: Wire) -> None:
             assert read(connection, len(HEAD) + 7) == HEAD + b'{"a":1}'
     assert [request.path for request in wire.requests.items()] == ["/a?b=c"] * 3
     assert wire.left.items() == []
+
+
+def test_no_piece_waits_for_an_acknowledgement_of_the_one_before(wire: Wire) -> None:
+    with wire.connect() as connection:
+        connection.sendall(GET)
+        read(connection, len(HEAD) + 7)
+        with other_end_of(connection) as accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
+def other_end_of(connection: socket.socket) -> socket.socket:
+    """The server's socket of a connection within this process."""
+    for number in map(int, os.listdir("/dev/fd")):
+        if not is_socket(number):
+            continue
+        found = socket.socket(fileno=os.dup(number))
+        if found.family == socket.AF_INET and is_peer(found, connection):
+            return found
+        found.close()
+    raise AssertionError("the connection ends elsewhere")
+
+
+def is_socket(number: int) -> bool:
+    try:
+        return stat.S_ISSOCK(os.fstat(number).st_mode)
+    except OSError:
+        return False  # the listing's own, closed by now
+
+
+def is_peer(one: socket.socket, other: socket.socket) -> bool:
+    try:
+        return one.getpeername() == other.getsockname()
+    except OSError:
+        return False
 
 
 def test_requests_sent_before_the_answer_are_answered_in_order(wire: Wire) -> None:

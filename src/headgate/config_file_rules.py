@@ -28,12 +28,10 @@ def broken(tree: Tree) -> Iterator[tuple[Path, str]]:
         yield ("cache", "store"), f"a shared store is {_LATER}; use persist = true"
     for name, provider in _tables(tree, "providers"):
         yield from _broken_provider(("providers", name), provider)
+    names = [name for name, _ in _tables(tree, "providers")]
     for name, model in _tables(tree, "models"):
-        targets = model.get("targets")
-        for target in targets if isinstance(targets, list | tuple) else ():
-            message = _broken_target(target, [name for name, _ in _tables(tree, "providers")])
-            if message:
-                yield ("models", name, "targets"), message
+        for message in _broken_targets(model.get("targets", ()), names):
+            yield ("models", name, "targets"), message
 
 
 def warnings(config: Config) -> list[str]:
@@ -53,13 +51,9 @@ def _without_effect(config: Config) -> Iterator[tuple[str, str]]:
     for name, model in config.models.items():
         if model.fallbacks:
             yield dotted(("models", name, "fallbacks")), "without effect in this version"
-        if len(model.targets) != 1:
-            used = (
-                f"only {model.targets[0]} is used"
-                if model.targets
-                else "none; the name has no effect"
-            )
-            yield dotted(("models", name, "targets")), f"{used} in this version"
+        if len(model.targets) > 1:
+            line = f"this version asks {model.targets[0]} only"
+            yield dotted(("models", name, "targets")), line
 
 
 def _doubtful_provider(provider: ProviderConfig, own_port: int) -> Iterator[tuple[str, str]]:
@@ -103,16 +97,18 @@ def _broken_url(text: str) -> str:
     return ""
 
 
-def _broken_target(target: Any, providers: list[str]) -> str:
-    if not isinstance(target, str):
-        return ""
-    provider, slash, model = target.partition("/")
-    if not slash or not provider or not model:
-        return f"expected PROVIDER/MODEL, got {shown(target)}"
-    if provider not in providers:
-        known = ", ".join(providers) or "none"
-        return f"no provider for {shown(target)}; configured: {known}"
-    return ""
+def _broken_targets(targets: Any, providers: list[str]) -> Iterator[str]:
+    if targets in ((), []):
+        yield "names no target: write PROVIDER/MODEL"
+    for target in targets if isinstance(targets, list | tuple) else ():
+        if not isinstance(target, str):
+            continue
+        provider, slash, model = target.partition("/")
+        if not slash or not provider or not model:
+            yield f"expected PROVIDER/MODEL, got {shown(target)}"
+        elif provider not in providers:
+            known = ", ".join(providers) or "none"
+            yield f"no provider for {shown(target)}; configured: {known}"
 
 
 def _at(tree: Any, *path: str) -> Any:

@@ -47,7 +47,7 @@ class Keys:
         """SHA-256 over scope, model, namespace, canonical params and prompt, all of them entire;
         b"" if the call cannot be cached: caching is off, or something in it is not JSON."""
         try:
-            parts = dumps((model, namespace, params))
+            parts = dumps((model, namespace, params))  # type: ignore[arg-type]
         except ValueError:  # not built-in types throughout
             return _digest(self._head(model, namespace, params), prompt)
         short = type(prompt) is str and len(prompt) <= _PROMPT_CHARS_MAX
@@ -85,6 +85,8 @@ class Keys:
 
     def _head(self, model: str, namespace: str, params: Mapping[str, Any] | None) -> bytes:
         """32 bytes and the mark of a text prompt; b"" if the call is not to be cached."""
+        if not (params is None or isinstance(params, Mapping)):
+            return b""
         settings = dict(params or {})
         if not (self._enabled(model) and is_json(settings)):
             return b""
@@ -99,7 +101,9 @@ def _digest(head: bytes, prompt: Any) -> bytes:
     """The key of `prompt` under `head`; b"" if there is no head or the prompt is not JSON."""
     try:
         if head and type(prompt) is str:
-            return sha256(head + prompt.encode()).digest()
+            key = sha256(head)
+            key.update(prompt.encode())
+            return key.digest()
         if head and is_json(prompt):
             return sha256(head[:-1] + _JSON + canonical(prompt)).digest()
     except UnicodeEncodeError:

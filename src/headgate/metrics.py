@@ -1,9 +1,9 @@
 """The numbers of the running process: one bounded row of integers per model, nothing per call.
 
 A hit appends its latency to a queue of at most `FOLD` numbers (one C call, no lock); a full queue
-and everything else is added to integers under one short lock. A snapshot folds and copies the rows
-under that lock and does its arithmetic outside. Memory depends on the number of models (at most
-`MODELS_MAX`), never on the number of calls. No I/O, no clock: latencies are arguments.
+and everything else is added to integers under one short lock. A snapshot takes that lock for one
+row at a time. Memory depends on the number of models (at most `MODELS_MAX`), never on the number of
+calls. No I/O, no clock: latencies are arguments.
 """
 
 from __future__ import annotations
@@ -11,45 +11,48 @@ from __future__ import annotations
 import threading
 from bisect import bisect_left, bisect_right
 from collections import deque
+from collections.abc import Iterator
 from typing import Any
 
 from msgspec import Struct
 
-from headgate.core.histogram import BOUNDS_MS, SIZE, buckets, quantiles
+from headgate.core.histogram import BLOCK, BOUNDS_MS, SIZE, block_sums, buckets, quantiles
 from headgate.types import NO_USAGE, Usage
 
-MODELS_MAX = 200
+MODELS_MAX = 100
 """Model names with a row of their own; calls of any further one are counted under `other`."""
 OTHER = "other"
-FOLD = 256
-"""Latencies of hits that may wait to be counted; folding them takes about 20 us."""
+ERRORS_MAX = 20
+"""Kinds of errors of one model; any further one is counted under `other`."""
+FOLD = 64
+"""Latencies of hits that may wait to be counted; folding them takes about 5 us."""
 
 
 class _Row:
     """Counters of one model. All start at 0 at the model's first event."""
 
-    __slots__ = ("cached", "calls", "counts", "errors", "high", "hits", "low", "misses", "sum_ms",
+    __slots__ = ("blocks", "cached", "calls", "counts", "errors", "hits", "misses", "sum_ms",
                  "tokens_in", "tokens_out", "waiting")  # fmt: skip
 
     def __init__(self) -> None:
-        self.calls = self.hits = self.misses = self.errors = 0
+        self.calls = self.hits = self.misses = 0
+        self.errors: dict[str, int] = {}
         self.tokens_in = self.tokens_out = self.cached = 0
         self.sum_ms = 0.0
         self.counts = [0] * SIZE
-        self.low, self.high = SIZE, 0
+        self.blocks = block_sums(self.counts)
         self.waiting: deque[float] = deque()
 
     def add(self, index: int, count: int, sum_ms: float) -> None:
         self.calls += count
         self.counts[index] += count
+        self.blocks[index // BLOCK] += count
         self.sum_ms += sum_ms
-        if index < self.low:
-            self.low = index
-        if index > self.high:
-            self.high = index
 
     def fold(self) -> None:
         """Counts the waiting hits; the caller holds the lock. Others may append meanwhile."""
+        if not self.waiting:
+            return
         oldest = self.waiting.popleft
         batch = sorted([oldest() for _ in range(len(self.waiting))])
         self.hits += len(batch)
@@ -62,16 +65,9 @@ class _Row:
             self.add(index, end - start, 0.0)
             start = end
 
-    def copy(self) -> _Row:
-        twin = object.__new__(_Row)
-        for name in _Row.__slots__:
-            setattr(twin, name, getattr(self, name))
-        twin.counts = self.counts[self.low : self.high + 1]
-        return twin
-
     def quantiles_ms(self, *shares: float) -> list[float]:
-        """Of a copy: its counts are cut to the occupied range, so the scan is short."""
-        return quantiles([0] * self.low + self.counts, shares)
+        """Latencies below which `shares` of the calls lie."""
+        return quantiles(self.counts, shares, self.blocks)
 
 
 class ModelSeries(Struct, frozen=True):
@@ -96,7 +92,6 @@ class Metrics:
         self._models_max = models_max
         self._rows: dict[str, _Row] = {}
         self._waiting: dict[str, deque[float]] = {}
-        self._errors: dict[str, int] = {}
 
     def record_hit(self, model: str, latency_ms: float) -> None:
         """One call answered by the cache."""
@@ -126,12 +121,10 @@ class Metrics:
         """One failure of kind `error` (a short name such as `rate_limit`). Does not count a call:
         whoever finishes a failed call records both."""
         with self._lock:
-            row = self._rows.get(model) or self._add(model)
-            row.errors += 1
-            name = f"{model if model in self._rows else OTHER}:{error}"
-            if name not in self._errors and len(self._errors) >= 10 * self._models_max:
-                name = f"{OTHER}:{OTHER}"
-            self._errors[name] = self._errors.get(name, 0) + 1
+            errors = self._add(model).errors
+            if error not in errors and len(errors) >= ERRORS_MAX:
+                error = OTHER
+            errors[error] = errors.get(error, 0) + 1
 
     def _add(self, model: str) -> _Row:
         if model not in self._rows and len(self._rows) >= self._models_max:
@@ -147,51 +140,55 @@ class Metrics:
         with self._lock:
             self._rows.clear()
             self._waiting.clear()
-            self._errors.clear()
-
-    def _copies(self) -> tuple[dict[str, _Row], dict[str, int]]:
-        with self._lock:
-            for row in self._rows.values():
-                row.fold()
-            return {model: row.copy() for model, row in self._rows.items()}, dict(self._errors)
 
     def snapshot(self) -> dict[str, Any]:
         """The seed document's schema: totals, hit rate (hits / calls that consulted the cache) and
-        per model latencies in ms; percentiles within 2.05 %, the average exact."""
-        rows, errors = self._copies()
-        hits = sum(row.hits for row in rows.values())
-        misses = sum(row.misses for row in rows.values())
+        per model latencies in ms; percentiles within 2.05 %, the average exact.
+
+        Each model's numbers are of one moment, and the totals are their sums.
+        """
+        by_model: dict[str, dict[str, Any]] = {}
+        errors: dict[str, int] = {}
+        for model, row in self._in_turn():
+            by_model[model] = _describe(row)
+            errors |= {f"{model}:{kind}": count for kind, count in row.errors.items()}
+        hits = sum(row["cache_hits"] for row in by_model.values())
+        misses = sum(row["cache_misses"] for row in by_model.values())
         return {
-            "total_calls": sum(row.calls for row in rows.values()),
-            "total_errors": sum(row.errors for row in rows.values()),
+            "total_calls": sum(row["calls"] for row in by_model.values()),
+            "total_errors": sum(errors.values()),
             "cache_hits": hits,
             "cache_misses": misses,
             "cache_hit_rate": hits / (hits + misses) if hits + misses else 0.0,
-            "by_model": {model: _describe(row) for model, row in rows.items()},
+            "by_model": by_model,
             "errors": errors,
         }
 
     def series(self) -> list[ModelSeries]:
         """The same numbers as /metrics wants them, models in order of their first event."""
-        rows, _ = self._copies()
         return [
             ModelSeries(
                 model,
                 row.calls,
                 row.hits,
                 row.misses,
-                row.errors,
+                sum(row.errors.values()),
                 row.tokens_in,
                 row.tokens_out,
                 row.sum_ms,
-                buckets(_padded(row)),
+                buckets(row.counts),
             )
-            for model, row in rows.items()
+            for model, row in self._in_turn()
         ]
 
-
-def _padded(row: _Row) -> list[int]:
-    return [0] * row.low + row.counts + [0] * (SIZE - row.low - len(row.counts))
+    def _in_turn(self) -> Iterator[tuple[str, _Row]]:
+        """Each row under the lock, which is free in between: recording waits some us at most."""
+        with self._lock:
+            rows = list(self._rows.items())
+        for model, row in rows:
+            with self._lock:
+                row.fold()
+                yield model, row
 
 
 def _describe(row: _Row) -> dict[str, Any]:
@@ -203,7 +200,7 @@ def _describe(row: _Row) -> dict[str, Any]:
         "tokens_in": row.tokens_in,
         "tokens_out": row.tokens_out,
         "tokens_cached": row.cached,
-        "errors": row.errors,
+        "errors": sum(row.errors.values()),
         "cache_hits": row.hits,
         "cache_misses": row.misses,
         "cache_hit_rate": row.hits / consulted if consulted else 0.0,

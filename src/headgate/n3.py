@@ -113,7 +113,9 @@ class LLMCache:
 
     def clear(self) -> None:
         """Forgets every answer; the counters stay. Calls under way now are not stored."""
-        self._engine.runtime.clear()
+        engine = self._engine
+        engine.runtime.clear()
+        engine.keys.forget()
 
     def get_stats(self) -> dict[str, Any]:
         """`hits`, `misses`, `evictions`, `expirations`, `size`, `maxsize`, `ttl` (seconds) and

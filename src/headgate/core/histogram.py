@@ -19,6 +19,8 @@ ERROR = _HALF_STEP - 1
 BOUNDS_MS: tuple[float, ...] = tuple(5.0 * 1.5 ** (k / 10) for k in range(_FIRST, _LAST + 1))
 SIZE = len(BOUNDS_MS) + 1
 """Counters of one histogram: number i counts values in (BOUNDS_MS[i-1], BOUNDS_MS[i]]."""
+BLOCK = 24
+"""Counters that are also summed up together, so that a quantile is found in two short steps."""
 BUCKETS_MS: tuple[tuple[int, float], ...] = tuple(
     (index, round(bound, 1 if bound < 1000 else 0))
     for index, bound in enumerate(BOUNDS_MS)
@@ -32,17 +34,32 @@ def place(latency_ms: float) -> int:
     return bisect_left(BOUNDS_MS, latency_ms)
 
 
-def quantiles(counts: Sequence[int], shares: Sequence[float]) -> list[float]:
+def block_sums(counts: Sequence[int]) -> list[int]:
+    """The sums of each `BLOCK` counters in a row."""
+    return [sum(counts[start : start + BLOCK]) for start in range(0, len(counts), BLOCK)]
+
+
+def quantiles(
+    counts: Sequence[int], shares: Sequence[float], blocks: Sequence[int] | None = None
+) -> list[float]:
     """The values in ms below which each of `shares` (0..1) of the recorded ones lie.
 
     Nearest rank: the p50 of [100, 200] is 100. Zeros if nothing was recorded. Values beyond the
-    last bound read as that bound.
+    last bound read as that bound. `blocks` are the `block_sums` of `counts`, where they are known:
+    then 47 numbers are added up instead of 548.
     """
-    running = list(accumulate(counts))
-    total = running[-1] if running else 0
+    running = list(accumulate(block_sums(counts) if blocks is None else blocks, initial=0))
+    total = running[-1]
     if not total:
         return [0.0] * len(shares)
-    return [_middle(bisect_left(running, max(1, _rank(share, total)))) for share in shares]
+    return [_middle(_find(counts, running, max(1, _rank(share, total)))) for share in shares]
+
+
+def _find(counts: Sequence[int], running: Sequence[int], rank: int) -> int:
+    """Index of the counter that holds the value of this rank (from 1)."""
+    block = bisect_left(running, rank) - 1
+    inside = list(accumulate(counts[block * BLOCK : (block + 1) * BLOCK], initial=running[block]))
+    return block * BLOCK + bisect_left(inside, rank) - 1
 
 
 def _rank(share: float, total: int) -> int:

@@ -72,6 +72,6 @@ class Store(Protocol):
 
 
 class FastStore(Store, Protocol):
-    """A store in memory: its `get` never waits, and `peek` is a quicker look that counts nothing."""
+    """A store in memory: its `get` never waits, and `peek` is a look that counts nothing."""
 
     def peek(self, key: bytes, now_s: float) -> Entry | None: ...

@@ -60,6 +60,8 @@ class SqliteStore:
             entry = engine.read(key, scope, now_s)
         elif entry.scope != scope or entry.kind == "object":
             entry = None
+        elif now_s - entry.created_s >= TOUCH_AFTER_S:
+            engine.writer.touch(key, now_s)
         if entry is not None and not _is_current(entry, now_s):
             entry = None
         engine.tally.add("misses" if entry is None else "hits")

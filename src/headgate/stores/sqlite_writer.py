@@ -272,9 +272,9 @@ class Writer:
         cleaning = self._clock.monotonic() >= self._clean_at_s
         with self._file.connection() as connection:
             connection.execute("BEGIN IMMEDIATE")
-            sqlite_rows.touch(connection, touches)
             for job in (*overdue, *jobs):
                 self._apply(connection, job, changes)
+            sqlite_rows.touch(connection, touches)
             if cleaning:
                 cleaned = sqlite_rows.clean(connection, now_s, _CLEAN_STEP)
                 changes.expirations += cleaned
