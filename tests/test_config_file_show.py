@@ -21,6 +21,7 @@ from headgate.config_file_show import (
     reference,
     schema,
 )
+from headgate.errors import ConfigError
 from headgate.layers.settings import CacheConfig
 from headgate.providers.settings import DEFAULT_BASE_URLS, ModelConfig, ProviderConfig
 
@@ -87,11 +88,32 @@ def tables(tree: dict[str, Any], path: str = "") -> list[tuple[str, dict[str, An
     return found
 
 
-@pytest.mark.parametrize("line", [line for line in commented_file().splitlines() if "=" in line])
-def test_a_line_turned_on_alone_sets_what_it_says_or_is_refused(line: str) -> None:
-    """Never another setting: a line below a header that is still commented out belongs nowhere."""
-    text = commented_file().replace(f"\n{line}\n", f"\n{SETTING.sub('', line)}\n", 1)
-    assert all(not value for path, value in tables(tomllib.loads(text)) if "models" in path)
+def settings_in(lines: list[str]) -> list[tuple[int, bool]]:
+    """Where settings stand, and whether the header above each is commented out."""
+    found, is_off = [], False
+    for number, line in enumerate(lines):
+        if re.match(r"#?\[", line):
+            is_off = line.startswith("#")
+        elif SETTING.match(line):
+            found.append((number, is_off))
+    return found
+
+
+def test_a_line_turned_on_alone_changes_nothing_or_is_refused(tmp_path: Path) -> None:
+    """Refused below a header that is still commented out: it must not become another setting."""
+    lines = commented_file().splitlines()
+    file = tmp_path / "headgate.toml"
+    assert len(settings_in(lines)) == len(reference())
+    for number, is_off in settings_in(lines):
+        on = [*lines[:number], lines[number][1:], *lines[number + 1 :]]
+        file.write_text("\n".join(on), "utf-8")
+        if is_off:
+            with pytest.raises(ConfigError):
+                load(file, {})
+        else:
+            config = load(file, {})
+            server = replace(config.server, admin_token=ServerConfig.admin_token)
+            assert replace(config, server=server) == Config(), lines[number]
 
 
 def test_the_file_leads_editors_to_its_schema() -> None:

@@ -54,20 +54,14 @@ def test_the_first_call_asks_and_the_next_ones_are_answered(runtime: Runtime) ->
     assert (cache["hits"], cache["misses"], cache["hit_rate"]) == (2, 1, 2 / 3)
 
 
-def test_the_first_async_call_asks_and_the_next_ones_are_answered(runtime: Runtime) -> None:
+def test_the_first_async_call_asks_and_callers_of_both_kinds_are_answered(runtime: Runtime) -> None:
     model = FakeModel(reply="4")
 
     async def ask() -> list[Any]:
         return [await runtime.acached_llm_call("2 + 2?", "m", {}, model.acall) for _ in range(3)]
 
     assert asyncio.run(ask()) == ["4"] * 3
-    assert model.count == 1
-
-
-def test_sync_and_async_callers_share_their_answers(runtime: Runtime) -> None:
-    model = FakeModel(reply="4")
-    runtime.cached_llm_call("2 + 2?", "m", None, model.call)
-    assert asyncio.run(runtime.acached_llm_call("2 + 2?", "m", {}, model.acall)) == "4"
+    assert runtime.cached_llm_call("2 + 2?", "m", None, model.call) == "4"
     assert model.count == 1
 
 

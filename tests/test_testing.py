@@ -121,13 +121,16 @@ def test_held_calls_begin_and_return_on_release() -> None:
 
 def test_many_held_tasks_leave_the_loops_threads_free() -> None:
     model = FakeModel("said")
+    model.hold()
 
     async def ask() -> list[str]:
-        model.hold()
         asked = [asyncio.ensure_future(model.acall(number)) for number in range(200)]
-        await asyncio.to_thread(model.wait_for_calls, 200)
-        assert not any(answer.done() for answer in asked)
-        await asyncio.to_thread(model.release)
+        try:
+            async with asyncio.timeout(10):
+                await asyncio.to_thread(model.wait_for_calls, 200)
+            assert not any(answer.done() for answer in asked)
+        finally:
+            model.release()
         return await asyncio.gather(*asked)
 
     assert asyncio.run(ask()) == ["said"] * 200

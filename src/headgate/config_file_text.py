@@ -60,7 +60,6 @@ def dotted(path: Path) -> str:
 
 def parse(text: str) -> Document | Problem:
     """The document, or what makes the text no TOML, with its line."""
-    text = text.replace("\r\n", "\n")
     try:
         tree = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:

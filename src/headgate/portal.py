@@ -210,7 +210,7 @@ class CallerLoop:
         """Called on the home loop: the result of awaiting `work()` in the caller's loop."""
         home = asyncio.get_running_loop()
         if home is self._loop:
-            return await _await(work)
+            return await home.create_task(_await(work), context=self._context)
         done: asyncio.Future[Any] = home.create_future()
         tasks: list[asyncio.Task[Any]] = []
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from typing import Any
 
 import pytest
@@ -311,6 +312,24 @@ def test_a_sync_miss_on_the_home_loop_is_refused(runtime: Runtime) -> None:
         assert runtime.cached_llm_call("p", "m", {}, lambda: "never") == "fine"
 
     asyncio.run(scene())
+
+
+def test_on_the_home_loop_too_a_callable_may_ask_its_own_question_again(runtime: Runtime) -> None:
+    user: ContextVar[str] = ContextVar("user")
+
+    async def scene() -> str:
+        runtime.adopt(asyncio.get_running_loop())
+        user.set("ada")
+
+        async def outer() -> str:
+            again = await runtime.acached_llm_call("p", "m", {}, FakeModel("inner").acall)
+            return f"{user.get()} has the outer and the {again}"
+
+        answer: str = await runtime.acached_llm_call("p", "m", {}, outer)
+        return answer
+
+    told = asyncio.run(asyncio.wait_for(scene(), LONG_S))
+    assert told == "ada has the outer and the inner"
 
 
 def test_closing_ends_the_calls_under_way(runtime: Runtime) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -148,22 +150,35 @@ def test_an_object_is_kept_as_it_is() -> None:
     assert entry.held is thing
 
 
-def test_peeks_puts_and_evictions_of_many_threads_leave_the_sums_right() -> None:
+@pytest.fixture
+def _impatient() -> Iterator[None]:
+    """Threads take turns every few microseconds: races show in a second instead of a month."""
+    usual_s = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(usual_s)
+
+
+@pytest.mark.usefixtures("_impatient")
+def test_any_mixture_of_calls_from_many_threads_leaves_the_sums_right() -> None:
     store = MemoryStore(maxsize=5)
     start = threading.Barrier(6)
 
     def hammer(seed: int) -> None:
         start.wait()
-        for step in range(3000):
+        for step in range(30000):
             number = (step * (seed + 3)) % 11
             if seed % 2:
                 store.put(entry_of(number, b"x" * number), NOW_S)
             else:
                 seen = store.peek(key_of(number), NOW_S)
                 assert seen is None or len(seen.content) == number
+            if step % 500 == seed:
+                assert len(store.list(now_s=NOW_S, limit=9)) <= 5
+                store.remove(Selection(key=key_of(number)), now_s=NOW_S)
 
     with ThreadPoolExecutor(6) as threads:
         list(threads.map(hammer, range(6)))
     listed = store.list(now_s=NOW_S, limit=100)
-    assert store.stats().entries == len(listed) == 5
+    assert store.stats().entries == len(listed) <= 5
     assert store.stats().size_bytes == sum(entry.size_bytes for entry in listed)

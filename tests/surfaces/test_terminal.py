@@ -8,8 +8,6 @@ import os
 import pty
 import subprocess
 import sys
-from collections.abc import Callable
-from typing import Any
 
 import pytest
 
@@ -155,14 +153,17 @@ def test_a_terminal_gets_a_bar() -> None:
     assert "\x1b[38;5" in drawn
 
 
-def colours(drawn: str) -> list[Any]:
+def colours(drawn: str) -> list[str]:
     return [part for part in drawn.split("\x1b[")[1:] if part.startswith(("3", "38;", "9"))]
 
 
-@pytest.mark.parametrize("show", ["table", "progress"])
-def test_no_color_is_obeyed(show: str) -> None:
-    scripts: dict[str, Callable[[], str]] = {
-        "table": lambda: "terminal.table('t', ('a',), [('b',)])",
-        "progress": lambda: "with terminal.progress(1, 'a') as bar:\n    bar.advance()",
-    }
-    assert colours(on_a_terminal(scripts[show](), NO_COLOR="1")) == []
+@pytest.mark.parametrize(
+    "script",
+    [
+        "terminal.table('t', ('a',), [('b',)])",
+        "with terminal.progress(1, 'a') as bar:\n    bar.advance()",
+    ],
+    ids=["table", "progress"],
+)
+def test_no_color_is_obeyed(script: str) -> None:
+    assert colours(on_a_terminal(script, NO_COLOR="1")) == []

@@ -310,12 +310,12 @@ class Writer:
     def _settle(self, jobs: Sequence[_Job]) -> None:
         """Whatever came of them: what waits for these jobs goes on, what was queued is no longer
         pending."""
+        puts = [job.entry for job in jobs if isinstance(job, _Put)]
         with self._changed:
-            for job in jobs:
-                if isinstance(job, _Put):
-                    self._queued_bytes -= job.entry.size_bytes
-                    if self._pending.get(job.entry.key) is job.entry:
-                        del self._pending[job.entry.key]
+            self._queued_bytes -= sum(entry.size_bytes for entry in puts)
+            for entry in puts:
+                if self._pending.get(entry.key) is entry:
+                    del self._pending[entry.key]
         for job in jobs:
             if isinstance(job, _Removal | _Barrier):
                 job.done.set()

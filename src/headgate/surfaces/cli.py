@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import typer
-from typer.main import get_group
+from typer.main import get_command
 
 from headgate.errors import ConfigError, HeadgateError
 from headgate.surfaces import terminal
@@ -35,7 +35,8 @@ _WRONG_USAGE = 2
 def application(words: Sequence[str] = ()) -> typer.Typer:
     """The program with the command that `words` begin with, or with all of them (help, typos)."""
     app = typer.Typer(
-        help="One engine between your programs and the language models they call.",
+        # With a callback typer keeps the command's name also where there is only one.
+        callback=_root,
         no_args_is_help=True,
         add_completion=False,
         pretty_exceptions_enable=False,
@@ -48,11 +49,15 @@ def application(words: Sequence[str] = ()) -> typer.Typer:
     return app
 
 
+def _root() -> None:
+    """One engine between your programs and the language models they call."""
+
+
 def main(words: Sequence[str] | None = None) -> None:
     """Runs one command line (default: the process's own) and ends with its exit status."""
     given = list(sys.argv[1:] if words is None else words)
     try:
-        get_group(application(given))(args=given, prog_name="headgate")
+        get_command(application(given))(args=given, prog_name="headgate")
     except ConfigError as error:
         terminal.fail(str(error), _WRONG_USAGE)
     except HeadgateError as error:

@@ -1,0 +1,124 @@
+"""A TCP server that does what its script says, byte for byte: for the faults that no HTTP server
+would make. The script is a coroutine that is given each connection as a `Peer`."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import socket
+import ssl
+import struct
+import subprocess
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Self
+
+_LENGTH = re.compile(rb"(?i)\r\ncontent-length: *(\d+)")
+# Closing with this set sends a reset instead of an end of file.
+_NO_LINGER = struct.pack("ii", 1, 0)
+
+
+class Peer:
+    """One connection, seen from the server."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+
+    async def request(self) -> bytes:
+        """Head and body of the next request. Raises IncompleteReadError if the client leaves."""
+        head = await self._reader.readuntil(b"\r\n\r\n")
+        declared = _LENGTH.search(head)
+        return head + await self._reader.readexactly(int(declared[1]) if declared else 0)
+
+    async def send(self, *pieces: bytes, every_s: float = 0.0) -> None:
+        """Sends each piece by itself, `every_s` apart."""
+        for piece in pieces:
+            self._writer.write(piece)
+            await self._writer.drain()
+            await asyncio.sleep(every_s)
+
+    async def leaves(self) -> None:
+        """Returns when the client has closed or reset the connection."""
+        while await self._reader.read(65536):
+            pass
+
+    def reset(self) -> None:
+        self._writer.get_extra_info("socket").setsockopt(
+            socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER
+        )
+        self._writer.transport.abort()
+
+
+Script = Callable[[Peer], Awaitable[None]]
+
+
+class RawServer:
+    """`async with RawServer(script) as server`: serves on 127.0.0.1; a connection is closed when
+    its script returns."""
+
+    def __init__(self, script: Script, tls: ssl.SSLContext | None = None) -> None:
+        self.accepted = 0
+        self.open = 0
+        self._script = script
+        self._tls = tls
+        self._changed = asyncio.Condition()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(
+            self._begin, "127.0.0.1", 0, ssl=self._tls, limit=2**20
+        )
+        self.port = self._server.sockets[0].getsockname()[1]
+        self.url = f"{'https' if self._tls else 'http'}://127.0.0.1:{self.port}"
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def closed(self, within_s: float = 1.0) -> None:
+        """Waits until no connection is open. Raises TimeoutError: the client holds on to one."""
+        async with asyncio.timeout(within_s), self._changed:
+            await self._changed.wait_for(lambda: not self.open)
+
+    def _begin(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.get_running_loop().create_task(self._serve(reader, writer))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.accepted += 1
+        self.open += 1
+        try:
+            await self._script(Peer(reader, writer))
+        except (ConnectionError, asyncio.IncompleteReadError):
+            pass
+        finally:
+            writer.close()
+            async with self._changed:
+                self.open -= 1
+                self._changed.notify_all()
+
+
+def certificate(folder: Path) -> Path:
+    """A file with a fresh key and its self-signed certificate for 127.0.0.1."""
+    file = folder / "certificate.pem"
+    command = (
+        "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 "
+        "-subj /CN=127.0.0.1 -addext subjectAltName=IP:127.0.0.1"
+    )
+    made = subprocess.run(
+        [*command.split(), "-keyout", file, "-out", "/dev/stdout"], check=True, capture_output=True
+    )
+    with file.open("ab") as end:
+        end.write(made.stdout)
+    return file
+
+
+def server_tls(certificate: Path) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    return context
