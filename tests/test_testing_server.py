@@ -162,9 +162,15 @@ def is_peer(one: socket.socket, other: socket.socket) -> bool:
 
 def test_requests_sent_before_the_answer_are_answered_in_order(wire: Wire) -> None:
     wire.plans = [Plan(201), Plan(202), Plan(203)]
-    said = wire.ask(GET + GET + LAST)
+    wire.server.hold()
+    with wire.connect() as connection:
+        connection.sendall(GET + GET + LAST)
+        wire.requests.wait_for(1, 10, "requests")
+        wire.server.release()
+        said = rest_of(connection)
     places = [said.index(b"HTTP/1.1 20%d" % number) for number in (1, 2, 3)]
     assert places == sorted(places)
+    assert [request.method for request in wire.requests.items()] == ["GET"] * 3
 
 
 NOT_HTTP = [

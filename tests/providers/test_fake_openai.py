@@ -78,6 +78,15 @@ def test_a_whole_chat_has_exactly_the_fields_of_the_sdk(fields: Any) -> None:
     assert list(unknown_fields(completion)) == []
 
 
+def test_a_chat_has_the_fields_that_are_always_there() -> None:
+    # Optional in the types of the SDK, and sent by OpenAI in every answer.
+    completion = json.loads(answered("chat", CHAT).content)
+    assert {"service_tier", "system_fingerprint", "usage"} < set(completion)
+    (choice,) = completion["choices"]
+    assert set(choice) == {"index", "message", "logprobs", "finish_reason"}
+    assert set(choice["message"]) == {"role", "content", "refusal", "annotations"}
+
+
 @pytest.mark.parametrize("fields", CHATS.values(), ids=CHATS.keys())
 def test_each_chunk_of_a_chat_has_exactly_the_fields_of_the_sdk(fields: Any) -> None:
     *chunks, done = data_of(answered("chat", with_usage(fields)).pieces)
@@ -263,6 +272,13 @@ def test_an_input_has_the_same_vector_in_every_batch(client: openai.OpenAI) -> N
     assert both.data[0].embedding != both.data[1].embedding
     assert [item.index for item in both.data] == [0, 1]
     assert (both.usage.prompt_tokens, both.usage.total_tokens) == (2, 2)
+
+
+def test_vectors_of_different_inputs_and_models_point_elsewhere(client: openai.OpenAI) -> None:
+    asked = [("m", "hello"), ("m", "goodbye"), ("other", "hello")]
+    made = [client.embeddings.create(model=m, input=i).data[0].embedding for m, i in asked]
+    for other in made[1:]:
+        assert abs(sum(a * b for a, b in zip(made[0], other, strict=True))) < 0.2
 
 
 def test_floats_and_base64_hold_the_same_numbers() -> None:

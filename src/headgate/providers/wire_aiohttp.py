@@ -65,18 +65,9 @@ class AiohttpWire:
         cannot be sent: nothing was) and Closed (after `aclose`)."""
         session = self._session or self._open()
         ends_s = asyncio.get_running_loop().time() + limits.total_s
-        connect_s = min(limits.connect_s, limits.first_byte_s * _CONNECT_SHARE)
         try:
             async with asyncio.timeout(limits.first_byte_s):
-                response = await session.request(
-                    method,
-                    _parsed(url),
-                    headers=[(name.decode(), value.decode()) for name, value in headers],
-                    data=body or None,
-                    allow_redirects=False,
-                    # The library rounds limits up to whole seconds above its threshold.
-                    timeout=ClientTimeout(connect=connect_s, ceil_threshold=math.inf),
-                )
+                response = await self._sent(session, method, url, headers, body, limits)
         except ClientError as error:
             raise _before_head(error) from error
         except TimeoutError:

@@ -124,30 +124,31 @@ class Gateway:
 
 
 async def read_body(headers: Headers, receive: Receive, most_bytes: int) -> bytes:
-    """The request body. Raises BadRequest: 413 over `most_bytes`, 415 if it is compressed."""
+    """The request body. Raises BadRequest: 413 over `most_bytes`, 400 if it breaks off."""
+    message = await receive()
+    body: bytes = message.get("body", b"")
+    if message.get("more_body"):
+        body = await _read_rest(body, headers, receive, most_bytes)
+    elif message["type"] == "http.disconnect":
+        raise BadRequest("the request ended before its body did")
+    if len(body) > most_bytes:
+        raise _too_large(most_bytes)
+    return body
+
+
+async def _read_rest(body: bytes, headers: Headers, receive: Receive, most_bytes: int) -> bytes:
+    """A body of several pieces; one that announces too much is not waited for."""
     for name, value in headers:
         if name == b"content-length" and value.isdigit() and int(value) > most_bytes:
             raise _too_large(most_bytes)
-        if name == b"content-encoding" and value.lower() != b"identity":
-            raise BadRequest(
-                "compressed request bodies are not accepted; send identity",
-                status=415,
-                code="unsupported_encoding",
-            )
-    message = await receive()
-    body: bytes = message.get("body", b"")
-    size = len(body)
-    if size <= most_bytes and not message.get("more_body"):
-        return body
-    parts = [body]
-    while size <= most_bytes and message.get("more_body"):
+    parts, size, more = [body], len(body), True
+    while more and size <= most_bytes:
         message = await receive()
+        if message["type"] == "http.disconnect":
+            raise BadRequest("the request ended before its body did")
         parts.append(message.get("body", b""))
         size += len(parts[-1])
-    if size > most_bytes:
-        raise _too_large(most_bytes)
-    if message["type"] == "http.disconnect":
-        raise BadRequest("the request ended before its body did")
+        more = message.get("more_body", False)
     return b"".join(parts)
 
 

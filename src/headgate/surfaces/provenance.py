@@ -7,25 +7,37 @@ from headgate.types import Headers, Provenance
 _VISIBLE = bytes(code if 32 <= code < 127 else ord("?") for code in range(256))
 """A model name comes from the request's body: a line break in it must not start a new header."""
 
+_NO_ATTEMPT = (b"headgate-attempts", b"0")
+
 
 def provenance_headers(provenance: Provenance, key: bytes) -> Headers:
     """The headers that tell a client how its reply came about; `key` may be empty."""
-    headers = [(b"cache-status", cache_status(provenance))]
+    status = (b"cache-status", cache_status(provenance))
+    target = (b"headgate-target", _visible(provenance.target))
+    if provenance.hit and key:
+        age = (b"age", b"%d" % provenance.age_s)
+        return status, age, (b"headgate-key", key.hex().encode()), target, _NO_ATTEMPT
+    headers = [status]
     if provenance.hit:
-        headers.append((b"age", b"%d" % int(provenance.age_s)))
+        headers.append((b"age", b"%d" % provenance.age_s))
     if key:
         headers.append((b"headgate-key", key.hex().encode()))
     if provenance.target:
-        target = provenance.target.encode("ascii", "replace").translate(_VISIBLE)
-        headers.append((b"headgate-target", target))
+        headers.append(target)
     headers.append((b"headgate-attempts", b"%d" % provenance.attempts))
     return tuple(headers)
+
+
+def _visible(target: str) -> bytes:
+    if target.isascii() and target.isprintable():
+        return target.encode()
+    return target.encode("ascii", "replace").translate(_VISIBLE)
 
 
 def cache_status(provenance: Provenance) -> bytes:
     """One Cache-Status member; the table of contract.md section 4 gives every form."""
     if provenance.hit:
-        status = b"headgate; hit; ttl=%d" % int(provenance.ttl_s)
+        status = b"headgate; hit; ttl=%d" % provenance.ttl_s
     else:
         status = b"headgate; fwd=" + provenance.forward.encode()
         if provenance.collapsed:
