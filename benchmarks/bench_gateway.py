@@ -16,7 +16,7 @@ from pathlib import Path
 from load import cpu_us_per_request, request, server
 from measure import compare, report, rounds
 
-ROUNDS = 15
+ROUNDS = 9
 REQUESTS = 3000
 CHAT = "/v1/chat/completions"
 TARGETS = {"hit": 1.6, "miss": 1.5}

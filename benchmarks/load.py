@@ -90,8 +90,8 @@ class Asker(asyncio.Protocol):
         self._transport = transport
         self._ask()
 
-    def data_received(self, data: bytes) -> None:
-        self._buffer += data
+    def data_received(self, piece: bytes) -> None:
+        self._buffer += piece
         head, gap, rest = self._buffer.partition(b"\r\n\r\n")
         if not gap:
             return

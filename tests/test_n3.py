@@ -277,24 +277,53 @@ def test_bad_settings_are_refused_and_change_nothing() -> None:
     assert cached_llm_call("p", "m", {}, lambda: "asked again") == "kept"
 
 
-def test_a_persistent_cache_survives_the_process(tmp_path: Path) -> None:
-    settings = {"persist": True, "persist_path": str(tmp_path / "answers.db")}
-    program = (
+def with_a_disk(folder: Path) -> str:
+    """The first lines of a program whose cache is kept in `folder`."""
+    settings = {"persist": True, "persist_path": str(folder / "answers.db")}
+    return (
         "from headgate.n3 import _llm_cache, cached_llm_call, configure\n"
         f"configure({{'llm_cache': {settings!r}}})\n"
+    )
+
+
+def ran(program: str) -> list[str]:
+    """The words that a program in a process of its own prints."""
+    words = [sys.executable, "-c", program]
+    ended = subprocess.run(words, capture_output=True, text=True, timeout=25)
+    assert ended.returncode == 0, ended.stderr
+    return ended.stdout.split()
+
+
+def test_a_persistent_cache_survives_the_process(tmp_path: Path) -> None:
+    program = with_a_disk(tmp_path) + (
         "print(_llm_cache.get('q', 'm', {}), cached_llm_call('p', 'm', {}, lambda: 'asked'))\n"
         "print(cached_llm_call('p', 'm', {}, lambda: 'asked again'))\n"
         "_llm_cache.put('q', 'm', {}, 'put')\n"
         "numbers = _llm_cache.get_stats()\n"
         "print(numbers['hits'], numbers['misses'])\n"
     )
-    said = [
-        subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=25)
-        for _ in range(2)
-    ]
-    assert [run.returncode for run in said] == [0, 0], said[0].stderr + said[1].stderr
-    assert said[0].stdout.split() == ["None", "asked", "asked", "1", "2"]
-    assert said[1].stdout.split() == ["put", "asked", "asked", "3", "0"]
+    assert ran(program) == ["None", "asked", "asked", "1", "2"]
+    assert ran(program) == ["put", "asked", "asked", "3", "0"]
+
+
+AFTER_THE_END = """
+import atexit
+from headgate import errors
+
+def ask():
+    try:
+        print(n3.cached_llm_call("p", "m", {}, lambda: "open"))
+    except errors.Closed:
+        print("closed")
+
+atexit.register(ask)  # what is registered first runs last
+from headgate import n3
+"""
+
+
+def test_the_runtime_is_closed_when_the_program_ends() -> None:
+    """Closing flushes the disk tier, which writes behind."""
+    assert ran(AFTER_THE_END) == ["closed"]
 
 
 @pytest.mark.parametrize("name", ["LLMCache", "LLMMetrics", "cached_llm_call", "configure"])

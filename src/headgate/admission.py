@@ -80,8 +80,8 @@ class Plan(Struct, frozen=True):
 
 
 def read_head(headers: Iterable[tuple[bytes, bytes]]) -> Head:
-    """Sorts the headers of a request. Raises BadRequest for a control that makes no sense, and (415)
-    for a compressed body."""
+    """Sorts the headers of a request. Raises BadRequest for a control that makes no sense, and
+    (415) for a compressed body."""
     forwarded: list[tuple[bytes, bytes]] = [IDENTITY]
     credential: list[tuple[bytes, bytes]] = []
     behaviour: list[tuple[bytes, bytes]] = []
@@ -211,7 +211,7 @@ class Admission:
         """
         config = self._config
         listed = config.models.get(name)
-        if listed is not None:
+        if listed is not None and listed.targets:
             provider, _, model = listed.targets[0].partition("/")
             return name, self._target(provider, model, name, operation)
         provider, slash, rest = name.partition("/")

@@ -420,17 +420,31 @@ def test_a_connection_closed_after_its_reply_is_not_used_again(settling_s: float
     assert on_wire(saying(OK), act) == 20
 
 
-def test_a_closed_wire_refuses_calls_and_breaks_those_under_way() -> None:
+@pytest.mark.parametrize(
+    "start", [b"", CHUNKED + FIRST, b"HTTP/1.1 200 OK\r\n\r\nhello"],
+    ids=["before the head", "in the body", "in a body without length"],
+)  # fmt: skip
+def test_a_closed_wire_refuses_calls_and_breaks_those_under_way(start: bytes) -> None:
     async def act(wire: Wire, server: RawServer) -> None:
-        reply = await post(wire, server.url)
-        reading = asyncio.create_task(streamed(reply))
-        await asyncio.sleep(0.02)
+        call = asyncio.create_task(asking(streamed)(wire, server))
+        await asyncio.sleep(0.05)
+        assert server.open == 1
         await wire.aclose()
         with pytest.raises(StreamBroken):
-            await reading
-        await reply.aclose()
+            await call
         with pytest.raises(Closed):
             await post(wire, server.url)
         await server.closed()
 
-    on_wire(holding(CHUNKED, FIRST), act)
+    on_wire(holding(start), act)
+
+
+def test_a_wire_that_was_never_used_can_be_closed_twice() -> None:
+    async def act(wire: Wire, server: RawServer) -> None:
+        await wire.aclose()
+        await wire.aclose()
+        with pytest.raises(Closed):
+            await post(wire, server.url)
+        assert server.accepted == 0
+
+    on_wire(serving, act)

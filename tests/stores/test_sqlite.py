@@ -86,6 +86,33 @@ def test_a_forked_child_opens_the_file_anew_and_leaves_the_parent_alone(opened: 
     assert store.stats().errors == 0
 
 
+def test_a_thread_always_reads_what_it_put_last(opened: Opened) -> None:
+    store = opened()
+    for step in range(1500):
+        store.put(entry_of(1, b"%d" % step), NOW_S)
+        for _ in range(step % 4):
+            entry = found(store)
+            assert entry is not None
+            assert entry.content == b"%d" % step
+
+
+def test_an_answer_that_could_not_be_removed_is_not_served(
+    opened: Opened, clock: FakeClock
+) -> None:
+    store = filled(opened())
+    file = store._engine.file
+    with file.connection() as one, file.connection() as two:
+        # The removal fails, and fails again when it is tried alone.
+        one.pragma("query_only", True)
+        two.pragma("query_only", True)
+    assert store.remove(now_s=NOW_S) == 0
+    assert found(store, 7) is None
+    assert store.list(now_s=NOW_S, limit=100) == []
+    clock.advance(31)
+    store.flush()
+    assert store.stats().entries == 0
+
+
 # Time.
 
 

@@ -25,11 +25,14 @@ ROOMS = {
     # A store knows its promises, never another store.
     "stores.base": "types",
     "stores": "stores.base stores.codec core types errors clock",
+    "stores.sqlite": "stores.base stores.codec stores.sqlite core types errors clock",
     # A layer never imports another layer, nor a concrete store.
     "layers.settings": "core",
     "layers": "stores.base stores.tiers core stream metrics types errors clock",
     "providers.settings": "core types",
     "providers.wire": "types",
+    "providers.wire_client": "providers.settings providers.wire providers.wire_aiohttp",
+    "providers.wire_aiohttp": "providers.wire types errors",
     "providers": "providers core stream types errors clock",
     # What is known before any call: `config` is a value, `config_file` reads it from a file.
     "config": "layers.settings providers.settings core types config_file",
@@ -41,24 +44,26 @@ ROOMS = {
     # The stack, and what keeps it running.
     "pipeline": "layers providers stores.tiers config metrics types clock",
     "runtime": "pipeline admission invocation portal layers.cache layers.fill providers.wire "
-    "providers.wire_client stores.base stores.memory stores.sqlite stores.tiers config metrics stream types "
-    "errors clock",
+    "providers.wire_client stores.base stores.memory stores.sqlite stores.tiers config metrics "
+    "stream types errors clock",
     # For users' own tests; nothing of headgate needs them.
     "testing_server": "types",
     "testing": "testing_server providers.fake core types",
     # Thin: translate, call Runtime, translate back.
     "surfaces": "surfaces runtime admission config config_file stream core types errors",
     "surfaces.cli": "surfaces runtime config config_file core types errors demo",
-    "n3": "runtime config metrics layers.settings core types errors clock",
-    "demo": "surfaces runtime testing config providers.settings core types errors clock",
+    "n3": "runtime invocation config metrics layers.settings stream core types errors clock",
+    "demo": "demo surfaces runtime testing config providers.settings core types errors clock",
     # The names users import, resolved when first used.
     "": "runtime config errors",
+    "__main__": "surfaces.cli",
 }
 # package: the rooms that may import it. httptools and uvloop are uvicorn's, chosen by name there.
 LIBRARIES = {
     "msgspec": "*",
     "apsw": "stores",
-    "pyreqwest": "providers",
+    "aiohttp": "providers.wire_aiohttp",
+    "yarl": "providers.wire_aiohttp",
     "pydantic": "config_file",
     "uvicorn": "surfaces demo",
     "prometheus_client": "surfaces",

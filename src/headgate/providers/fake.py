@@ -197,6 +197,10 @@ def fake_service(config: ProviderConfig, clock: Clock) -> Service:
             raise TypeError("the fake provider takes wire calls only")
         known = call.operation in OPERATIONS
         operation = call.operation if known else operation_of(request.path)
+        if operation == "models" and any(
+            name == b"anthropic-version" for name, _ in request.headers
+        ):
+            operation = "anthropic_models"
         await asyncio.sleep(config.latency)
         answer = fake_reply(operation, request.body)
         made = Provenance(attempts=1, target=call.target.name)

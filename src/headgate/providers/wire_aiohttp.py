@@ -7,12 +7,17 @@ cookies, decompression, its default headers and its own time limits but one.
 from __future__ import annotations
 
 import asyncio
+import io
 import math
+import os
 from collections.abc import AsyncIterator
 
 from aiohttp import (
+    ClientConnectionResetError,
     ClientConnectorError,
     ClientError,
+    ClientOSError,
+    ClientPayloadError,
     ClientResponse,
     ClientResponseError,
     ClientSession,
@@ -42,15 +47,21 @@ from headgate.types import Headers
 _POOL_IDLE_S = 4.0
 # Connecting ends before the limit on the head does, so whichever passes names the right stage.
 _CONNECT_SHARE = 0.9
+# A body up to this size is written in one piece; the library warns of larger ones.
+_ONE_PIECE_BYTES = 2**20
+# How many connections that the server has closed a call may meet in the pool.
+_STALE_MAX = 3
 _HEADERS = {"user-agent": "headgate", "accept-encoding": "identity"}
+_FRAMING = frozenset({b"content-length", b"transfer-encoding"})
 
 
 class AiohttpWire:
     """A `Wire`; `open_wire` makes it.
 
     What the interface leaves open: `first_byte_s` counts from the start of `send`, connecting
-    included; waiting for a free connection counts as connecting. A GET that meets a connection the
-    server has just closed is sent once more by the library; other methods are not.
+    included; waiting for a free connection counts as connecting. A request that finds its pooled
+    connection closed before a byte of it was written goes out on another one; the library does the
+    same for a GET that was written.
     """
 
     def __init__(self, connections_max: int) -> None:
@@ -65,23 +76,25 @@ class AiohttpWire:
         cannot be sent: nothing was) and Closed (after `aclose`)."""
         session = self._session or self._open()
         ends_s = asyncio.get_running_loop().time() + limits.total_s
+        target = _parsed(url)
         try:
             async with asyncio.timeout(limits.first_byte_s):
-                response = await self._sent(session, method, url, headers, body, limits)
+                response = await _request(session, method, target, headers, body, limits)
         except ClientError as error:
-            raise _before_head(error) from error
+            raise _before_head(error, body) from error
         except TimeoutError:
             message = f"no reply within {limits.first_byte_s:g} s"
             raise UpstreamTimeout(message, stage="first_token") from None
         except ValueError:
             # Not chained: the library's message may quote the value, which may be a credential.
             raise BadRequest("a header of the request cannot be sent over HTTP") from None
-        return AiohttpReply(response, limits, ends_s)
+        return AiohttpReply(session, response, limits, ends_s)
 
     async def aclose(self) -> None:
         self._is_closed = True
-        if self._session is not None:
-            await self._session.close()
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
 
     def _open(self) -> ClientSession:
         """The library wants its pool made inside the loop that uses it."""
@@ -101,13 +114,20 @@ class AiohttpWire:
 class AiohttpReply:
     """A `WireReply`; its body is read once, by `read` or by `chunks`."""
 
-    def __init__(self, response: ClientResponse, limits: WireLimits, ends_s: float) -> None:
+    def __init__(
+        self, session: ClientSession, response: ClientResponse, limits: WireLimits, ends_s: float
+    ) -> None:
         self.status = response.status
         self.headers: Headers = tuple((name.lower(), value) for name, value in response.raw_headers)
+        self._session = session
         self._response = response
         self._limits = limits
         self._ends_s = ends_s
         self._size_bytes = 0
+        self._is_cut = False
+        self._connection_end = None if response.content.is_eof() else _connection_end(response)
+        if self._connection_end is not None:
+            self._connection_end.add_done_callback(self._note_end)
 
     async def read(self) -> bytes:
         pieces = []
@@ -120,7 +140,22 @@ class AiohttpReply:
             yield piece
 
     async def aclose(self) -> None:
+        if self._connection_end is not None:
+            self._connection_end.remove_done_callback(self._note_end)
+            self._connection_end = None
         self._response.close()
+
+    def _note_end(self, end: asyncio.Future[None]) -> None:
+        """Marks a body cut off where the library does not (3.14.5): after bytes that are no chunk,
+        and when the pool is closed, it never wakes the reader; a reset, or our own closing, is to
+        it the end of a body without a declared length."""
+        content = self._response.content
+        if any(name in _FRAMING for name, _ in self.headers):
+            self._is_cut = not content.is_eof()
+        else:
+            self._is_cut = end.exception() is not None or self._session.closed
+        if self._is_cut and content.exception() is None:
+            content.set_exception(ClientPayloadError("connection lost"))
 
     async def _next(self, ends_s: float) -> bytes:
         """What has arrived of the body, waiting for it if nothing has; empty after the last."""
@@ -131,6 +166,8 @@ class AiohttpReply:
             piece = content.read_nowait() if content.is_eof() else await self._arrival(ends_s)
         except ClientError as error:
             raise StreamBroken(f"the reply was cut off: {_why(error)}") from error
+        if self._is_cut and not piece:
+            raise StreamBroken("the reply was cut off")
         self._size_bytes += len(piece)
         if self._size_bytes > limits.reply_max_bytes:
             raise UpstreamGarbled(f"the reply is larger than {limits.reply_max_bytes} bytes")
@@ -150,6 +187,44 @@ class AiohttpReply:
             raise UpstreamTimeout(message, stage="total") from None
 
 
+async def _request(
+    session: ClientSession, method: str, url: URL, headers: Headers, body: bytes, limits: WireLimits
+) -> ClientResponse:
+    """The head of the reply. Raises ClientError, and ValueError for an impossible header."""
+    fields = [(name.decode(), value.decode()) for name, value in headers]
+    connect_s = min(limits.connect_s, limits.first_byte_s * _CONNECT_SHARE)
+    # The library rounds limits up to whole seconds above its threshold.
+    timeout = ClientTimeout(connect=connect_s, ceil_threshold=math.inf)
+    stale = 0
+    while True:
+        data = io.BytesIO(body) if len(body) > _ONE_PIECE_BYTES else body or None
+        try:
+            return await session.request(
+                method, url, headers=fields, data=data, allow_redirects=False, timeout=timeout
+            )
+        except ClientOSError as error:
+            stale += 1
+            if stale == _STALE_MAX or not _is_unsent(error, body):
+                raise
+
+
+def _connection_end(response: ClientResponse) -> asyncio.Future[None] | None:
+    """Done when the connection of a reply is lost; None if it was let go already."""
+    connection = response.connection
+    # Not by truth: a protocol is a queue too, and false while it is empty.
+    protocol = connection.protocol if connection is not None else None
+    end = protocol.closed if protocol is not None else None
+    if end is not None:
+        # The pool asks for no error of its idle connections; asyncio would log it as forgotten.
+        end.remove_done_callback(_forget)
+        end.add_done_callback(_forget)
+    return end
+
+
+def _forget(end: asyncio.Future[None]) -> None:
+    end.exception()
+
+
 def _parsed(url: str) -> URL:
     """As it stands: the library would decode and quote the path anew."""
     try:
@@ -158,18 +233,29 @@ def _parsed(url: str) -> URL:
         raise UpstreamUnreachable(f"the provider's address is no URL: {error}") from error
 
 
-def _before_head(error: ClientError) -> UpstreamFailed:
+def _is_unsent(error: ClientError, body: bytes) -> bool:
+    """Whether a connection failed before anything was written to it: head and body are one write,
+    and the cause is the library's refusal to write to what is closed."""
+    return isinstance(error.__cause__, ClientConnectionResetError) and (
+        len(body) <= _ONE_PIECE_BYTES
+    )
+
+
+def _before_head(error: ClientError, body: bytes) -> UpstreamFailed:
     if isinstance(error, ConnectionTimeoutError):
         return UpstreamTimeout("no connection to the provider in time", stage="connect")
     if isinstance(error, ClientConnectorError | InvalidURL | NonHttpUrlClientError):
         return UpstreamUnreachable(f"no connection to the provider: {_why(error)}")
+    if _is_unsent(error, body):
+        return UpstreamUnreachable("the provider closes its connections at once")
     if isinstance(error, ClientResponseError):
         return UpstreamGarbled("the reply does not begin as HTTP does")
     return StreamBroken(f"cut off before the reply: {_why(error)}")
 
 
 def _why(error: ClientError) -> str:
-    """The operating system's reason where there is one: the library's text names the host."""
-    if isinstance(error, ClientConnectorError):
-        return error.os_error.strerror or type(error.os_error).__name__
-    return error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__
+    """The operating system's reason where there is one: the library's own text names the host."""
+    reason = error.os_error if isinstance(error, ClientConnectorError) else error
+    if isinstance(reason, OSError) and reason.errno and reason.errno > 0:
+        return os.strerror(reason.errno)
+    return type(reason).__name__
