@@ -20,7 +20,6 @@ ROUNDS = 9
 REQUESTS = 3000
 CHAT = "/v1/chat/completions"
 TARGETS = {"hit": 1.6, "miss": 1.5}
-_numbers = itertools.count()
 
 
 def body(number: int) -> bytes:
@@ -34,8 +33,8 @@ def repeated() -> list[bytes]:
     return [request(CHAT, body(0))] * REQUESTS
 
 
-def fresh() -> list[bytes]:
-    return [request(CHAT, body(next(_numbers) + 1)) for _ in range(REQUESTS)]
+def fresh(numbers: Iterator[int]) -> list[bytes]:
+    return [request(CHAT, body(number)) for number in itertools.islice(numbers, REQUESTS)]
 
 
 def settings(folder: str, upstream_port: int) -> str:
@@ -53,11 +52,12 @@ def measured() -> Iterator[tuple[str, dict[str, float]]]:
             server(["bare.py", "forward"], environment) as forwarding,
             server(["-m", "headgate", "serve", "--config", config]) as gateway,
         ):
+            numbers = itertools.count(1)
             candidates = {
                 "headgate hit": lambda: cpu_us_per_request(*gateway, repeated()),
                 "bare answer": lambda: cpu_us_per_request(*answering, repeated()),
-                "headgate miss": lambda: cpu_us_per_request(*gateway, fresh()),
-                "bare forward": lambda: cpu_us_per_request(*forwarding, fresh()),
+                "headgate miss": lambda: cpu_us_per_request(*gateway, fresh(numbers)),
+                "bare forward": lambda: cpu_us_per_request(*forwarding, fresh(numbers)),
             }
             rounds(candidates, 1)
             figures = rounds(candidates, ROUNDS)

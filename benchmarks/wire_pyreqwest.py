@@ -1,4 +1,4 @@
-"""The upstream client on pyreqwest: the only file that knows this library, and open_wire its door.
+"""A `Wire` on pyreqwest, for comparison only: see docs/decisions/0002-upstream-client.md.
 
 It asks the library for no more than one connection's work: no redirects, proxies, cookies, retries
 or decompression. Limits are kept here, because the library has one read limit for head and body.

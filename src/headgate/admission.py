@@ -39,12 +39,13 @@ PLANS_MAX = 20_000
 PREFIXES_MAX = 4_000
 _LOOKS = 3
 
-_FORWARDED, _CREDENTIAL, _BEHAVIOUR, _CONTROL, _ENCODING = range(1, 6)
+_FORWARDED, _CREDENTIAL, _BEHAVIOUR, _CONTROL, _LENGTH, _ENCODING = range(1, 7)
 _KINDS = {
     **dict.fromkeys((b"content-type", b"accept", b"traceparent"), _FORWARDED),
     **dict.fromkeys((b"authorization", b"x-api-key"), _CREDENTIAL),
     **dict.fromkeys(BEHAVIOUR_HEADERS, _BEHAVIOUR),
     b"cache-control": _CONTROL,
+    b"content-length": _LENGTH,
     b"content-encoding": _ENCODING,
 }
 _SPEAKS = {"openai": {"chat", "completions", "responses", "embeddings"},
@@ -61,6 +62,8 @@ class Head(Struct, frozen=True):
     credential: Headers
     behaviour: Headers
     controls: Controls
+    announced_bytes: int = 0
+    """Size of the body by its own account; 0 where it gives none."""
 
 
 class Plan(Struct, frozen=True):
@@ -86,6 +89,7 @@ def read_head(headers: Iterable[tuple[bytes, bytes]]) -> Head:
     credential: list[tuple[bytes, bytes]] = []
     behaviour: list[tuple[bytes, bytes]] = []
     said: list[tuple[bytes, bytes]] = []
+    announced_bytes = 0
     for header in headers:
         name = header[0]
         # One look into one table: a client of today sends twenty headers, most of no interest.
@@ -99,6 +103,8 @@ def read_head(headers: Iterable[tuple[bytes, bytes]]) -> Head:
             behaviour.append(header)
         elif kind == _CONTROL or name[:9] == b"headgate-":
             said.append(header)
+        elif kind == _LENGTH:
+            announced_bytes = int(header[1][:18]) if header[1].isdigit() else 0
         elif kind == _ENCODING and header[1].lower() != b"identity":
             raise BadRequest(
                 "compressed request bodies are not accepted; send identity",
@@ -106,7 +112,7 @@ def read_head(headers: Iterable[tuple[bytes, bytes]]) -> Head:
                 code="unsupported_encoding",
             )
     controls = read_controls(said) if said else NO_CONTROLS
-    return Head(tuple(forwarded), tuple(credential), tuple(behaviour), controls)
+    return Head(tuple(forwarded), tuple(credential), tuple(behaviour), controls, announced_bytes)
 
 
 class Admission:

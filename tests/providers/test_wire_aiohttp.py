@@ -123,21 +123,28 @@ def test_a_body_of_any_size_arrives_whole_with_its_length(size_bytes: int) -> No
 
 
 @pytest.mark.parametrize(
-    "header", [(b"x", b"a\r\nb: c"), (b"x", b"caf\xe9"), (b"x", b"a\x00"), (b"x\r\ny", b"a")]
+    ("name", "value"),
+    [
+        (b"x", b"secret\r\nb: c"),
+        (b"x", b"secret\xe9"),
+        (b"x", b"secret\x00"),
+        (b"x\r\ny", b"secret"),
+    ],
 )
 def test_a_header_that_cannot_be_sent_is_a_bad_request_that_does_not_quote_it(
-    header: tuple[bytes, bytes],
+    name: bytes, value: bytes
 ) -> None:
     record = Recorder(OK)
     with pytest.raises(BadRequest) as caught:
-        exchange(record, ("POST", "/", (header,), b"{}"))
+        exchange(record, ("POST", "/", ((name, value),), b"{}"))
     assert record.requests == []
-    assert "a" not in str(caught.value).replace("a header of the request cannot be sent", "")
-    assert caught.value.__cause__ is None
+    assert "secret" not in str(caught.value)
+    assert caught.value.__suppress_context__
 
 
 def test_headers_of_a_reply_keep_order_and_raw_values_under_lower_case_names() -> None:
-    answer = b"HTTP/1.1 429 Slow\r\nX-One: caf\xe9\r\nx-TWO:  b \r\nX-One: c\r\ncontent-length: 0\r\n\r\n"
+    head = b"HTTP/1.1 429 Slow\r\nX-One: caf\xe9\r\nx-TWO:  b \r\nX-One: c\r\n"
+    answer = head + b"content-length: 0\r\n\r\n"
     ((reply, body),) = exchange(Recorder(answer), ("POST", "/", (), b"{}"))
     assert (reply.status, body) == (429, b"")
     assert reply.headers == (

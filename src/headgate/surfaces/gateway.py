@@ -70,8 +70,8 @@ class Gateway:
             if scope["method"] != "POST":
                 raise BadRequest(f"{scope['path']} takes POST", status=405, code="wrong_method")
             headers = scope["headers"]
-            body = await read_body(headers, receive, self._body_max_bytes)
             head = read_head(headers)
+            body = await read_body(head.announced_bytes, receive, self._body_max_bytes)
             query: bytes = scope["query_string"]
             found = self._runtime.find(route.operation, head, body, query)
             if isinstance(found, Plan):
@@ -104,7 +104,8 @@ class Gateway:
     async def _operate(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Everything that is not a call: models, health, numbers, administration."""
         try:
-            body = await read_body(scope["headers"], receive, self._body_max_bytes)
+            head = read_head(scope["headers"])
+            body = await read_body(head.announced_bytes, receive, self._body_max_bytes)
             answer = await self._operations.answer(scope, body)
         except HeadgateError as error:
             await _send_error("", error, send)
@@ -123,12 +124,15 @@ class Gateway:
                 return
 
 
-async def read_body(headers: Headers, receive: Receive, most_bytes: int) -> bytes:
-    """The request body. Raises BadRequest: 413 over `most_bytes`, 400 if it breaks off."""
+async def read_body(announced_bytes: int, receive: Receive, most_bytes: int) -> bytes:
+    """The request body. Raises BadRequest: 413 over `most_bytes` (one that announces more is not
+    even asked for), 400 if it breaks off."""
+    if announced_bytes > most_bytes:
+        raise _too_large(most_bytes)
     message = await receive()
     body: bytes = message.get("body", b"")
     if message.get("more_body"):
-        body = await _read_rest(body, headers, receive, most_bytes)
+        body = await _read_rest(body, receive, most_bytes)
     elif message["type"] == "http.disconnect":
         raise BadRequest("the request ended before its body did")
     if len(body) > most_bytes:
@@ -136,11 +140,8 @@ async def read_body(headers: Headers, receive: Receive, most_bytes: int) -> byte
     return body
 
 
-async def _read_rest(body: bytes, headers: Headers, receive: Receive, most_bytes: int) -> bytes:
-    """A body of several pieces; one that announces too much is not waited for."""
-    for name, value in headers:
-        if name == b"content-length" and value.isdigit() and int(value) > most_bytes:
-            raise _too_large(most_bytes)
+async def _read_rest(body: bytes, receive: Receive, most_bytes: int) -> bytes:
+    """A body of several pieces; what is over the limit is cut off."""
     parts, size, more = [body], len(body), True
     while more and size <= most_bytes:
         message = await receive()
