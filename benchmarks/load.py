@@ -17,6 +17,9 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import cast
+
+import uvloop
 
 HERE = Path(__file__).parent
 START_TIMEOUT_S = 20.0
@@ -86,8 +89,7 @@ class Asker(asyncio.Protocol):
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)
         self._ask()
 
     def data_received(self, piece: bytes) -> None:
@@ -129,5 +131,5 @@ async def _ask_all(port: int, requests: Iterator[bytes], connections: int) -> No
 def cpu_us_per_request(port: int, pid: int, requests: list[bytes], connections: int = 32) -> float:
     """CPU microseconds of the server for one of `requests`, asked over `connections`."""
     before_ns = cpu_ns(pid)
-    asyncio.run(_ask_all(port, iter(requests), connections))
+    uvloop.run(_ask_all(port, iter(requests), connections))
     return (cpu_ns(pid) - before_ns) / 1000 / len(requests)

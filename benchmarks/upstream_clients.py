@@ -35,10 +35,11 @@ class Substitute:
     def __init__(self, client: str) -> None:
         self.passed = 0
         self.failed: list[str] = []
-        self._open_wire = importlib.import_module(ADAPTERS[client]).open_wire
+        self._adapter = ADAPTERS[client]
 
     def pytest_runtest_setup(self, item: Any) -> None:
-        item.module.open_wire = self._open_wire
+        # Only now: pytest wants to see a library with a plugin of its own before anyone imports it.
+        item.module.open_wire = importlib.import_module(self._adapter).open_wire
 
     def pytest_runtest_logreport(self, report: Any) -> None:
         if report.when != "call":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -33,3 +34,12 @@ def opened(path: Path, clock: FakeClock) -> Iterator[Opened]:
     yield open_store
     for store in stores:
         store.close()
+
+
+@pytest.fixture
+def impatient() -> Iterator[None]:
+    """Threads take turns every few microseconds: races show in a second instead of a month."""
+    usual_s = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(usual_s)

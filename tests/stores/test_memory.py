@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sys
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -150,16 +148,7 @@ def test_an_object_is_kept_as_it_is() -> None:
     assert entry.held is thing
 
 
-@pytest.fixture
-def _impatient() -> Iterator[None]:
-    """Threads take turns every few microseconds: races show in a second instead of a month."""
-    usual_s = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    yield
-    sys.setswitchinterval(usual_s)
-
-
-@pytest.mark.usefixtures("_impatient")
+@pytest.mark.usefixtures("impatient")
 def test_any_mixture_of_calls_from_many_threads_leaves_the_sums_right() -> None:
     store = MemoryStore(maxsize=5)
     start = threading.Barrier(6)

@@ -86,14 +86,17 @@ def test_a_forked_child_opens_the_file_anew_and_leaves_the_parent_alone(opened: 
     assert store.stats().errors == 0
 
 
+@pytest.mark.usefixtures("impatient")
 def test_a_thread_always_reads_what_it_put_last(opened: Opened) -> None:
     store = opened()
-    for step in range(1500):
+    for step in range(3000):
         store.put(entry_of(1, b"%d" % step), NOW_S)
         for _ in range(step % 4):
             entry = found(store)
             assert entry is not None
             assert entry.content == b"%d" % step
+        if step % 1000 == 0:
+            store.flush()
 
 
 def test_an_answer_that_could_not_be_removed_is_not_served(

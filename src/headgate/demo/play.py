@@ -48,12 +48,13 @@ class DemoError(HeadgateError):
 
 def configuration(api_key: str) -> str:
     """The gateway's TOML file: the real provider if there is a key, else the built-in one. Its
-    disk tier stands in the folder it is started in."""
+    disk tier stands in the folder it is started in. The key stays out of the file: the client sends
+    it, and the gateway hands it on."""
     provider = '[providers.openai]\nkind = "openai"\n'
     if not api_key:
         provider = f'[providers.fake]\nkind = "fake"\nlatency = "{FAKE_LATENCY}"\n'
-    elif base_url := os.environ.get("OPENAI_BASE_URL"):
-        provider += f'base_url = "{base_url}"\n'
+    elif os.environ.get("OPENAI_BASE_URL"):
+        provider += 'base_url = "${OPENAI_BASE_URL}"\n'
     return f"[cache]\npersist = true\n\n{provider}"
 
 
@@ -63,7 +64,9 @@ def gateway(toml: str) -> Iterator[str]:
     with tempfile.TemporaryDirectory(prefix="headgate-demo-") as folder:
         file = Path(folder) / "headgate.toml"
         file.write_text(toml, "utf-8")
-        command = [sys.executable, "-m", "headgate", "serve", "--port", "0", "--config", str(file)]
+        # HEADGATE_SERVER_HOST may mean all of the network: the demo is for this machine.
+        address = ("--host", "127.0.0.1", "--port", "0")
+        command = [sys.executable, "-m", "headgate", "serve", "--config", str(file), *address]
         with subprocess.Popen(  # noqa: S603 - our own interpreter and module
             command, cwd=folder, stderr=subprocess.PIPE, text=True
         ) as process:
@@ -99,7 +102,7 @@ def play(url: str, api_key: str, texts: Sequence[str], advance: Callable[[], Non
     `advance` is called after each. Raises DemoError at the first call that fails.
     """
     clock = SystemClock()
-    with openai.OpenAI(base_url=f"{url}/v1", api_key=api_key or "demo", max_retries=0) as client:
+    with _client(f"{url}/v1", api_key or "demo") as client:
 
         def ask(text: str) -> Asked:
             started_s = clock.monotonic()
@@ -115,6 +118,12 @@ def play(url: str, api_key: str, texts: Sequence[str], advance: Callable[[], Non
                 pool.shutdown(cancel_futures=True)
                 raise DemoError(f"a call failed: {error}") from error
         return Played(calls, clock.monotonic() - started_s)
+
+
+def _client(base_url: str, api_key: str) -> openai.OpenAI:
+    # The gateway is on this machine: a proxy that the environment names would not find it.
+    direct = openai.DefaultHttpxClient(trust_env=False)
+    return openai.OpenAI(base_url=base_url, api_key=api_key, max_retries=0, http_client=direct)
 
 
 def _ask(client: openai.OpenAI, text: str, elapsed_ms: Callable[[], float]) -> Asked:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -78,7 +79,7 @@ def _row(name: str, part: Total, of: int) -> tuple[Any, ...]:
 
 
 def conclusion(calls: Sequence[Asked]) -> list[str]:
-    """The same in words: hit rate, money and waiting, with and without headgate."""
+    """The same in words: hit rate, waiting, tokens and money; lines of at most 80 characters."""
     everything = total(calls)
     paid = total([call for call in calls if call.kind == UPSTREAM])
     saved_usd = everything.cost_usd - paid.cost_usd
@@ -86,11 +87,11 @@ def conclusion(calls: Sequence[Asked]) -> list[str]:
     share = saved_usd / everything.cost_usd if everything.cost_usd else 0.0
     hit_rate = hits.calls / len(calls) if calls else 0.0
     return [
-        f"hit rate   {hit_rate:.1%}; a hit takes {hits.p50_ms:.1f} ms, "
-        f"a call to the provider {paid.p50_ms:.1f} ms (medians)",
+        f"hit rate   {hit_rate:.1%}",
+        f"medians    {hits.p50_ms:.1f} ms for a hit, {paid.p50_ms:.1f} ms for a call to the provider",
         f"tokens     {paid.tokens:,} billed, {everything.tokens - paid.tokens:,} avoided",
-        f"dollars    {paid.cost_usd:.4f} billed, {saved_usd:.4f} saved ({share:.0%}), "
-        f"priced as {PRICED_AS}",
+        f"dollars    {paid.cost_usd:.4f} billed, {saved_usd:.4f} saved ({share:.0%}),",
+        f"           priced as {PRICED_AS}",
     ]
 
 
@@ -110,4 +111,4 @@ def disagreements(calls: Sequence[Asked], metrics: dict[str, Any]) -> list[str]:
 
 
 def _nearest_rank(ordered: Sequence[float], share: float) -> float:
-    return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else 0.0
+    return ordered[math.ceil(share * len(ordered)) - 1] if ordered else 0.0

@@ -70,24 +70,25 @@ class MemoryStore:
             self._entries[entry.key] = (entry, expires_s)
             self._bytes += size
             while len(self._entries) > self._maxsize or self._bytes > self._max_bytes:
-                self._drop(next(iter(self._entries)), now_s)
+                # One C call: a step of an iterator fails where `peek` has moved a key meanwhile.
+                self._out(self._entries.popitem(last=False)[1], now_s)
 
-    def _drop(self, key: bytes, evicted_at_s: float | None = None) -> None:
-        entry, expires_s = self._entries.pop(key)
+    def _drop(self, key: bytes) -> None:
+        self._bytes -= self._entries.pop(key)[0].size_bytes
+
+    def _out(self, evicted: tuple[Entry, float], now_s: float) -> None:
+        entry, expires_s = evicted
         self._bytes -= entry.size_bytes
-        if evicted_at_s is not None:
-            if evicted_at_s < expires_s:
-                self._evictions += 1
-            else:
-                self._expirations += 1
+        if now_s < expires_s:
+            self._evictions += 1
+        else:
+            self._expirations += 1
 
     def remove(
         self, selection: Selection = EVERYTHING, *, now_s: float, dry_run: bool = False
     ) -> int:
         with self._lock:
-            chosen = [
-                key for key, (entry, _) in self._entries.items() if selection.matches(entry, now_s)
-            ]
+            chosen = [e.key for e in self._listed() if selection.matches(e, now_s)]
             if not dry_run:
                 for key in chosen:
                     self._drop(key)
@@ -97,8 +98,13 @@ class MemoryStore:
         self, selection: Selection = EVERYTHING, *, now_s: float, limit: int
     ) -> builtins.list[Entry]:
         with self._lock:
-            found = [entry for entry, _ in reversed(self._entries.values())]
-        return [entry for entry in found if selection.matches(entry, now_s)][:limit]
+            found = self._listed()
+        return [entry for entry in reversed(found) if selection.matches(entry, now_s)][:limit]
+
+    def _listed(self) -> builtins.list[Entry]:
+        """Least recently used first. The keys are copied in one C call, because `peek` moves them
+        without the lock: a loop over the dictionary would fail, or see an entry twice."""
+        return [self._entries[key][0] for key in builtins.list(self._entries)]
 
     def stats(self) -> StoreStats:
         with self._lock:

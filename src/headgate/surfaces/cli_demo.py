@@ -28,35 +28,30 @@ def demo(
     ] = None,
 ) -> None:
     """Replay a bundled stream of questions through a gateway, and show what the cache saved."""
-    play = _module("headgate.demo.play")
-    workload = _module("headgate.demo.workload")
+    play, workload, report = _demo_modules()
     api_key = os.environ.get("OPENAI_API_KEY", "")
     texts = workload.stream(workload.questions(), calls or (CALLS_PAID if api_key else CALLS))
-    for line in _introduction(texts, api_key, workload.SOURCE, play.FAKE_LATENCY):
+    new = len(set(texts))
+    terminal.say(
+        f"{_TITLE}\n  questions  {len(texts):,} asked, {new} different, {workload.SOURCE};"
+    )
+    terminal.say(_DRAWN)
+    for line in _provider(bool(api_key), new, play.FAKE_LATENCY):
         terminal.say(line)
-    with play.gateway(play.configuration(api_key)) as url:
+    terminal.say()
+    with _ended_by_sigterm(), play.gateway(play.configuration(api_key)) as url:
         with terminal.progress(len(texts), "asking") as bar:
             played = play.play(url, api_key, texts, bar.advance)
         numbers = AdminClient(url, token="").stats()
-    _tell(played.calls, played.elapsed_s, numbers["metrics"])
-    terminal.say("\nGo on with your own program:\n  headgate serve")
-    terminal.say("  and base_url=http://127.0.0.1:4000/v1 in its OpenAI client")
-
-
-def _introduction(texts: list[str], api_key: str, source: str, latency: str) -> list[str]:
-    new = len(set(texts))
-    provider = (
-        f"OpenAI, for real: OPENAI_API_KEY is set; {new} questions are paid for"
-        if api_key
-        else f"built in, offline: invented answers after {latency} (a real one with OPENAI_API_KEY)"
-    )
-    return [
-        "headgate demo: a bank's help desk, through the official OpenAI SDK and a gateway",
-        f"  questions  {len(texts):,} asked, {new} different, texts from {source};",
-        "             how often each is asked is drawn by Zipf's law, not measured at a bank",
-        f"  provider   {provider}",
-        "",
-    ]
+    terminal.table("", report.COLUMNS, report.rows(played.calls))
+    terminal.say()
+    for line in report.conclusion(played.calls):
+        terminal.say(line)
+    terminal.say(f"time       {played.elapsed_s:.1f} s for all, {play.CLIENTS} clients at a time")
+    if wrong := report.disagreements(played.calls, numbers["metrics"]):
+        terminal.fail("the gateway counted otherwise: " + "; ".join(wrong))
+    terminal.say("books      the gateway's own count of calls, hits and billed tokens agrees")
+    terminal.say(_GO_ON)
 
 
 def _tell(calls: list[Any], elapsed_s: float, metrics: dict[str, Any]) -> None:

@@ -43,7 +43,8 @@ def serve(
         server.serve(settings, config_file=loaded.file, announce=announce)
     except OSError as error:
         address = f"{settings.server.host}:{settings.server.port}"
-        reason = error.strerror or str(error)
+        # Python's own text ends with the address once more.
+        reason = (error.strerror or str(error)).partition(" (while attempting")[0]
         terminal.fail(f"cannot listen on {address}: {reason}; choose another with --host, --port")
 
 

@@ -5,6 +5,7 @@ This file owns the process: sockets, signals, workers. It decides nothing about 
 
 from __future__ import annotations
 
+import gc
 import importlib
 import os
 import signal
@@ -45,7 +46,8 @@ def serve(
     where the address cannot be listened on.
     """
     check_exposure(config)
-    signal.signal(signal.SIGTERM, _stop)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _stop)
     workers = config.server.workers
     if workers > 1:
         _tell_workers(config, config_file)
@@ -53,6 +55,9 @@ def serve(
         settings = uvicorn_settings(
             _FACTORY if workers > 1 else Gateway(Runtime(config)), config.server
         )
+        # What is loaded now stays: the collector need not walk through it again for ever.
+        gc.collect()
+        gc.freeze()
         if announce is not None:
             announce(url_of(listener))
         if workers > 1:
@@ -103,8 +108,8 @@ def _tell_workers(config: Config, config_file: Path | None) -> None:
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
-    """Ends with status 0. uvicorn raises SIGTERM once more when it has drained, and the default
-    action would report a clean end as a death by signal."""
+    """Ends with status 0. uvicorn raises the signal once more when it has drained, and the default
+    action would report a clean end as a death by signal. Also before it has begun to serve."""
     raise SystemExit(0)
 
 

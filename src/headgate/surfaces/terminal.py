@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 # C0, DEL and C1 without tab and line feed, and the marks that reorder text on a screen.
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+_NUMBER = re.compile(r"[+-]?[0-9][0-9,]*(\.[0-9]+)?(e[+-]?[0-9]+)?%?")
 _PLAIN_LINES = 10
 """Lines that a progress bar becomes where there is no terminal."""
 
@@ -50,13 +51,11 @@ def emit_json(document: Any) -> None:
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """Rows of cells on stdout: drawn on a terminal, else columns two spaces apart.
 
-    Each row has as many cells as there are columns; numbers stand on the right.
+    Each row has as many cells as there are columns. Columns of numbers stand on the right, also of
+    numbers written out (`1,200`, `78.1%`), with `-` where there is none.
     """
-    kept = [list(row) for row in rows]
-    numeric = [
-        bool(kept) and all(_is_number(row[at]) for row in kept) for at in range(len(columns))
-    ]
-    cells = [[_shown(str(cell)).replace("\n", "\\n") for cell in row] for row in kept]
+    cells = [[_shown(str(cell)).replace("\n", "\\n") for cell in row] for row in rows]
+    numeric = [_is_numeric([row[at] for row in cells]) for at in range(len(columns))]
     if sys.stdout.isatty():
         _draw(title, columns, cells, numeric)
     else:
@@ -131,8 +130,9 @@ def _console(stream: TextIO) -> Console:
     return console
 
 
-def _is_number(cell: Any) -> bool:
-    return isinstance(cell, int | float) and not isinstance(cell, bool)
+def _is_numeric(column: list[str]) -> bool:
+    written = [cell for cell in column if cell != "-"]
+    return bool(written) and all(_NUMBER.fullmatch(cell) for cell in written)
 
 
 def _shown(text: str) -> str:
