@@ -1,7 +1,7 @@
-"""A uvicorn application that forwards every request to `UPSTREAM` with the client `CLIENT` names.
+"""A uvicorn application that forwards every request to `UPSTREAM` with the wire of module `ADAPTER`.
 
 All of them behind the same interface with the same limits, so that what they cost is what the
-gateway would pay. `CLIENT=none` answers at once: what uvicorn and this file take by themselves.
+gateway would pay. Without an adapter it answers at once: what uvicorn takes by itself.
 """
 
 from __future__ import annotations
@@ -17,20 +17,15 @@ from bare import ANSWER, HEADERS, Receive, Send, body_of, reply
 from headgate.providers.settings import ProviderConfig
 from headgate.providers.wire import Wire, WireLimits
 
-ADAPTERS = {
-    "aiohttp": "headgate.providers.wire_client",
-    "pyreqwest": "wire_pyreqwest",
-    "httpx2": "wire_httpx2",
-}
 LIMITS = WireLimits()
 SENT = ((b"content-type", b"application/json"), (b"authorization", b"Bearer k"))
 
 
-def wire_of(client: str) -> Wire | None:
-    """The client by its name, None for `none`."""
-    if client == "none":
+def wire_of(adapter: str) -> Wire | None:
+    """The wire that a module's `open_wire` opens, None without a module."""
+    if not adapter:
         return None
-    wire: Wire = importlib.import_module(ADAPTERS[client]).open_wire(ProviderConfig())
+    wire: Wire = importlib.import_module(adapter).open_wire(ProviderConfig())
     return wire
 
 
@@ -58,7 +53,7 @@ class Forwarder:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--port", type=int, required=True)
-    app = Forwarder(wire_of(os.environ["CLIENT"]), os.environ.get("UPSTREAM", ""))
+    app = Forwarder(wire_of(os.environ["ADAPTER"]), os.environ.get("UPSTREAM", ""))
     port = parser.parse_args().port
     uvicorn.run(
         app,

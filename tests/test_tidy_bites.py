@@ -64,7 +64,7 @@ BROKEN = [
     ("imports go one way", "src/headgate/runtime.py", "import headgate.surfaces.gateway"),
     ("imports go one way", SURFACE, "from headgate.stores.sqlite import SqliteStore"),
     ("libraries stay in their rooms", CORE, "import apsw"),
-    ("libraries stay in their rooms", SURFACE, "from pyreqwest.client import ClientBuilder"),
+    ("libraries stay in their rooms", SURFACE, "from aiohttp import ClientSession"),
     ("libraries stay in their rooms", LAYER, "importlib.import_module('pydantic')"),
     ("libraries stay in their rooms", SURFACE, "import litellm"),
     ("core is pure", CORE, "import asyncio"),

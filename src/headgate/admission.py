@@ -37,6 +37,8 @@ from headgate.types import NO_CONTROLS, Call, Controls, Headers, Target, WireReq
 PLANS_MAX = 20_000
 """Plans remembered by raw digest; about 400 bytes each."""
 PREFIXES_MAX = 4_000
+HEADS_MAX = 256
+"""Sets of headers remembered; uvicorn lets each have 64 KB."""
 _LOOKS = 3
 
 _FORWARDED, _CREDENTIAL, _BEHAVIOUR, _CONTROL, _LENGTH, _ENCODING = range(1, 7)
@@ -122,10 +124,21 @@ class Admission:
         self._config = config
         self._plans: dict[bytes, Plan] = {}
         self._prefixes: dict[tuple[object, ...], tuple[bytes, bytes]] = {}
+        self._routes: dict[str, bytes] = {}
+        self._heads: dict[Headers, Head] = {}
         ignored = set(config.cache.ignore_fields)
         if config.cache.scope == "user":
             ignored -= {"user", "safety_identifier", "metadata"}
         self._ignored = frozenset(ignored | {"model"})
+
+    def head(self, headers: Iterable[tuple[bytes, bytes]]) -> Head:
+        """As `read_head`; remembered, as a client sends the same twenty headers again and again."""
+        known = tuple(headers)
+        head = self._heads.get(known)
+        if head is None:
+            head = read_head(known)
+            _remember(self._heads, known, head, HEADS_MAX)
+        return head
 
     def plan(self, operation: str, head: Head, body: bytes, query: bytes = b"") -> Plan:
         """The plan for these bytes.
@@ -185,10 +198,7 @@ class Admission:
         own = cache.models.get(model)
         enabled = cache.enabled if own is None or own.enabled is None else own.enabled
         bypass = bypass_reason(operation, fields) or ("" if enabled else "disabled")
-        provider = self._config.providers[target.provider]
-        route = route_of(
-            {"target": target.name, "kind": provider.kind, "base_url": provider.base_url}
-        )
+        route = self._route(target)
         key = request_key(
             operation=operation,
             scope=scope,
@@ -209,6 +219,16 @@ class Admission:
             bypass=bypass or ("stream" if streamed else ""),
             limit_explicit=any(fields.get(name) is not None for name in LIMIT_FIELDS),
         )
+
+    def _route(self, target: Target) -> bytes:
+        route = self._routes.get(target.name)
+        if route is None:
+            provider = self._config.providers[target.provider]
+            route = route_of(
+                {"target": target.name, "kind": provider.kind, "base_url": provider.base_url}
+            )
+            _remember(self._routes, target.name, route, PREFIXES_MAX)
+        return route
 
     def resolve(self, name: str, operation: str) -> tuple[str, Target]:
         """The model's own name (without a provider prefix) and the target it leads to.

@@ -21,7 +21,6 @@ from headgate.clock import Clock, SystemClock
 from headgate.config import Config
 from headgate.errors import UpstreamTimeout
 from headgate.invocation import Keys, bound_arguments, caller_loop, caller_thread
-from headgate.layers.cache import entry_reply
 from headgate.layers.fill import Fill
 from headgate.metrics import Metrics
 from headgate.portal import Portal, Raised
@@ -36,6 +35,7 @@ from headgate.types import (
     NO_CONTROLS,
     Call,
     Controls,
+    Entry,
     Invocation,
     Reply,
     Selection,
@@ -183,10 +183,10 @@ class Runtime:
 
     # Calls that arrived over HTTP; on the home loop only.
 
-    def find(self, operation: str, head: Head, body: bytes, query: bytes) -> Plan | Reply:
+    def find(self, operation: str, head: Head, body: bytes, query: bytes) -> Plan | Entry:
         """The stored reply to a request if memory has it, else the plan to `forward` it by.
 
-        `head` comes from `admission.read_head`. Raises BadRequest and UnknownModel.
+        `head` comes from `admission.head`. Raises BadRequest and UnknownModel.
         """
         started_s = self._monotonic()
         plan = self.admission.plan(operation, head, body, query)
@@ -197,7 +197,11 @@ class Runtime:
         if entry is None:
             return plan
         self._record_hit(plan.model, (self._monotonic() - started_s) * 1000)
-        return entry_reply(entry, now_s)
+        return entry
+
+    def now_s(self) -> float:
+        """Seconds since 1970, as entries are stamped."""
+        return self._monotonic() + self._epoch_offset_s
 
     async def forward(self, path: str, head: Head, body: bytes, plan: Plan) -> Reply:
         """Puts a request that `find` had no reply for through the stack.

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from headgate.surfaces.provenance import cache_status, provenance_headers
-from headgate.types import Provenance
+from headgate.layers.cache import entry_reply
+from headgate.surfaces.provenance import cache_status, hit_headers, provenance_headers
+from headgate.types import Entry, Provenance
 
 TABLE = {
     "exact hit": (Provenance(hit=True, ttl_s=59.9), b"headgate; hit; ttl=59"),
@@ -46,3 +47,9 @@ def test_a_miss_has_no_age() -> None:
 def test_a_model_name_cannot_write_headers_of_its_own(model: str) -> None:
     for _, value in provenance_headers(Provenance(target=f"p/{model}"), b""):
         assert not set(value) & set(b"\r\n\x00")
+
+
+def test_the_short_way_for_a_hit_says_the_same() -> None:
+    entry = Entry(b"\xab" * 32, b"s" * 32, "m", "chat", 100.0, 60.0, b"{}", target="p/模")
+    short = hit_headers(entry, 112.7)
+    assert short == provenance_headers(entry_reply(entry, 112.7).provenance, entry.key)

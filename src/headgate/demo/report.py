@@ -12,7 +12,7 @@ USD_PER_TOKEN_IN = 0.15e-6
 USD_PER_TOKEN_OUT = 0.60e-6
 PRICED_AS = "gpt-4o-mini ($0.15 per million tokens in, $0.60 out)"
 
-UPSTREAM, JOINED, HIT = "asked the provider", "joined a call under way", "answered by the cache"
+UPSTREAM, JOINED, HIT = "from the provider", "from a joined call", "from the cache"
 KINDS = (UPSTREAM, JOINED, HIT)
 
 
@@ -69,7 +69,7 @@ def rows(calls: Sequence[Asked]) -> list[tuple[Any, ...]]:
     return [_row(name, part, len(calls)) for name, part in [*parts, ("all", total(calls))]]
 
 
-COLUMNS = ("", "calls", "share", "p50 ms", "p95 ms", "tokens", "USD")
+COLUMNS = ("answers", "calls", "share", "p50 ms", "p95 ms", "tokens", "USD")
 
 
 def _row(name: str, part: Total, of: int) -> tuple[Any, ...]:
@@ -88,7 +88,7 @@ def conclusion(calls: Sequence[Asked]) -> list[str]:
     hit_rate = hits.calls / len(calls) if calls else 0.0
     return [
         f"hit rate   {hit_rate:.1%}",
-        f"medians    {hits.p50_ms:.1f} ms for a hit, {paid.p50_ms:.1f} ms for a call to the provider",
+        f"medians    {hits.p50_ms:.1f} ms for a hit, {paid.p50_ms:.1f} ms from the provider",
         f"tokens     {paid.tokens:,} billed, {everything.tokens - paid.tokens:,} avoided",
         f"dollars    {paid.cost_usd:.4f} billed, {saved_usd:.4f} saved ({share:.0%}),",
         f"           priced as {PRICED_AS}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 
 import typer
@@ -14,6 +15,9 @@ from headgate.surfaces.cli_stats import JsonOption, UrlOption, show_cache
 ModelOption = Annotated[str | None, typer.Option(help="Only answers of this model.")]
 NamespaceOption = Annotated[str | None, typer.Option(help="Only answers of this namespace.")]
 _HASH_CHARS = 64
+_KEY = re.compile("[0-9a-f]{1,64}")
+_LISTED_MAX = 1000
+"""As many as one request can list."""
 
 
 def register(app: typer.Typer) -> None:
@@ -37,7 +41,7 @@ def stats(url: UrlOption = None, as_json: JsonOption = False) -> None:
 def ls(
     model: ModelOption = None,
     namespace: NamespaceOption = None,
-    limit: Annotated[int, typer.Option(min=1, max=1000, help="Lines at most.")] = 100,
+    limit: Annotated[int, typer.Option(min=1, max=_LISTED_MAX, help="Lines at most.")] = 100,
     url: UrlOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -65,7 +69,7 @@ def show(
     client = AdminClient(url)
     found = client.entries(key=_full_key(client, key.lower()))
     if not found:
-        terminal.fail(f"no stored answer has the key {key}; `headgate cache ls` lists them")
+        terminal.fail(f"no stored answer has the key {key}")
     if as_json:
         terminal.emit_json(found[0])
         return
@@ -88,7 +92,7 @@ def clear(
 ) -> None:
     """Remove stored answers: all of them, or those selected."""
     try:
-        parse_duration(older_than or "0s")
+        parse_duration("0s" if older_than is None else older_than)
     except ValueError as error:
         terminal.fail(f"--older-than: {error}", 2)
     selected = _given(model=model, namespace=namespace, older_than=older_than)
@@ -100,13 +104,18 @@ def clear(
 
 
 def _full_key(client: AdminClient, key: str) -> str:
-    if len(key) >= _HASH_CHARS:
+    """The key that begins with `key`, looked for among the answers that `ls` can list."""
+    if not _KEY.fullmatch(key):
+        terminal.fail(f"KEY is up to {_HASH_CHARS} hexadecimal digits, got {key!r}", 2)
+    if len(key) == _HASH_CHARS:
         return key
-    matching = [e["key"] for e in client.entries(limit="1000") if e["key"].startswith(key)]
+    found = client.entries(limit=str(_LISTED_MAX))
+    matching = [e["key"] for e in found if e["key"].startswith(key)]
     if len(matching) > 1:
         terminal.fail(f"{len(matching)} stored answers have keys that begin with {key}", 2)
     if not matching:
-        terminal.fail(f"no stored answer's key begins with {key}; `headgate cache ls` lists them")
+        where = "stored answers" if len(found) < _LISTED_MAX else f"{_LISTED_MAX} latest answers"
+        terminal.fail(f"none of the {where} has a key that begins with {key}")
     return str(matching[0])
 
 
@@ -115,4 +124,4 @@ def _given(**fields: str | None) -> dict[str, str]:
 
 
 def _whole_seconds(seconds: float) -> str:
-    return format_duration(max(1, round(seconds)))
+    return format_duration(max(0, round(seconds)))

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import importlib
 import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 import typer
 
@@ -15,6 +19,11 @@ from headgate.surfaces.admin_client import AdminClient
 CALLS = 1200
 CALLS_PAID = 200
 """With a real key fewer questions are asked: each new one costs money."""
+_TITLE = "headgate demo: a bank's help desk, through the official OpenAI SDK and a gateway"
+_GO_ON = """
+Go on with your own program:
+  headgate serve
+  and base_url=http://127.0.0.1:4000/v1 in its OpenAI client"""
 
 
 def register(app: typer.Typer) -> None:
@@ -28,49 +37,67 @@ def demo(
     ] = None,
 ) -> None:
     """Replay a bundled stream of questions through a gateway, and show what the cache saved."""
-    play, workload, report = _demo_modules()
+    play, report, workload = _demo_modules()
     api_key = os.environ.get("OPENAI_API_KEY", "")
     texts = workload.stream(workload.questions(), calls or (CALLS_PAID if api_key else CALLS))
-    new = len(set(texts))
-    terminal.say(
-        f"{_TITLE}\n  questions  {len(texts):,} asked, {new} different, {workload.SOURCE};"
-    )
-    terminal.say(_DRAWN)
-    for line in _provider(bool(api_key), new, play.FAKE_LATENCY):
+    different = len(set(texts))
+    terminal.say(_TITLE)
+    terminal.say(f"  questions  {len(texts):,} asked, {different} different, {workload.SOURCE};")
+    terminal.say("             how often each is asked is drawn by Zipf's law, not measured")
+    for line in _provider(play, different, paid=bool(api_key)):
         terminal.say(line)
-    terminal.say()
     with _ended_by_sigterm(), play.gateway(play.configuration(api_key)) as url:
         with terminal.progress(len(texts), "asking") as bar:
             played = play.play(url, api_key, texts, bar.advance)
-        numbers = AdminClient(url, token="").stats()
-    terminal.table("", report.COLUMNS, report.rows(played.calls))
-    terminal.say()
-    for line in report.conclusion(played.calls):
-        terminal.say(line)
+        metrics = AdminClient(url, token="").stats()["metrics"]
+    _tell(report, played.calls, metrics)
     terminal.say(f"time       {played.elapsed_s:.1f} s for all, {play.CLIENTS} clients at a time")
-    if wrong := report.disagreements(played.calls, numbers["metrics"]):
-        terminal.fail("the gateway counted otherwise: " + "; ".join(wrong))
-    terminal.say("books      the gateway's own count of calls, hits and billed tokens agrees")
     terminal.say(_GO_ON)
 
 
-def _tell(calls: list[Any], elapsed_s: float, metrics: dict[str, Any]) -> None:
-    report = _module("headgate.demo.report")
+def _provider(play: Any, different: int, *, paid: bool) -> list[str]:
+    """Who answers, and what that costs. Of a base URL only the host: it may hold a password."""
+    if not paid:
+        return [
+            f"  provider   built in, offline: invented answers after {play.FAKE_LATENCY}",
+            "             (set OPENAI_API_KEY to ask OpenAI)",
+        ]
+    host = urlsplit(os.environ.get("OPENAI_BASE_URL", "")).netloc.rpartition("@")[2]
+    return [
+        f"  provider   {host or 'OpenAI'}, for real, with the key in OPENAI_API_KEY:",
+        f"             {different} answers of at most {play.TOKENS_MAX} tokens are paid for",
+    ]
+
+
+def _tell(report: Any, calls: list[Any], metrics: dict[str, Any]) -> None:
+    """The table, the lines below it, and whether the gateway's own books agree."""
+    terminal.say()
     terminal.table("", report.COLUMNS, report.rows(calls))
     terminal.say()
     for line in report.conclusion(calls):
         terminal.say(line)
-    terminal.say(f"time       {elapsed_s:.1f} s for all of them, eight clients at a time")
     if wrong := report.disagreements(calls, metrics):
         terminal.fail("the gateway counted otherwise: " + "; ".join(wrong))
     terminal.say("books      the gateway's own count of calls, hits and billed tokens agrees")
 
 
-def _module(name: str) -> Any:
-    """A module of the demo, which needs the OpenAI SDK."""
+@contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """SIGTERM is taken like Ctrl-C: without this the demo would die and leave its gateway."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        return importlib.import_module(name)
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _demo_modules() -> tuple[Any, Any, Any]:
+    """The modules play, report and workload; the first needs the OpenAI SDK."""
+    try:
+        play = importlib.import_module("headgate.demo.play")
     except ImportError as error:
         raise HeadgateError(
             f"the demo needs the OpenAI SDK ({error}): pip install openai"
         ) from None
+    report = importlib.import_module("headgate.demo.report")
+    return play, report, importlib.import_module("headgate.demo.workload")

@@ -17,12 +17,14 @@ from headgate.runtime import Runtime
 from headgate.stream import Whole
 from headgate.surfaces.dialect import error_body, error_headers, in_band_error
 from headgate.surfaces.operations import Answer, Operations
-from headgate.surfaces.provenance import provenance_headers
+from headgate.surfaces.provenance import hit_headers, provenance_headers
 from headgate.types import Headers, Reply
 
 Scope = dict[str, Any]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
+
+_WATCH_AFTER_S = 0.05
 
 logger = logging.getLogger("headgate.gateway")
 
@@ -50,6 +52,7 @@ class Gateway:
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
         self._operations = Operations(runtime)
+        self._read_head = runtime.admission.head
         self._body_max_bytes = runtime.config.server.body_max_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -69,8 +72,7 @@ class Gateway:
         try:
             if scope["method"] != "POST":
                 raise BadRequest(f"{scope['path']} takes POST", status=405, code="wrong_method")
-            headers = scope["headers"]
-            head = read_head(headers)
+            head = self._read_head(scope["headers"])
             body = await read_body(head.announced_bytes, receive, self._body_max_bytes)
             query: bytes = scope["query_string"]
             found = self._runtime.find(route.operation, head, body, query)
@@ -78,7 +80,8 @@ class Gateway:
                 path = f"{route.path}?{query.decode('latin-1')}" if query else route.path
                 await self._forward(path, head, body, found, receive, send)
             else:
-                await _send_whole(found, _reply_headers(found, found.provenance.key), send)
+                headers = found.headers + hit_headers(found, self._runtime.now_s())
+                await _send_whole(found.status, headers, found.content, send)
         except HeadgateError as error:
             await _send_error(route.operation, error, send)
 
@@ -87,19 +90,19 @@ class Gateway:
     ) -> None:
         """Asks upstream for as long as the client is there; a client that leaves cancels."""
         task = asyncio.current_task()
-        watcher = asyncio.ensure_future(_cancel_when_gone(receive, task))
+        watch = _Watch(receive, task)
         try:
             reply = await self._runtime.forward(path, head, body, plan)
             headers = _reply_headers(reply, plan.key)
             if isinstance(reply.body, Whole):
-                await _send_whole(reply, headers, send)
+                await _send_whole(reply.status, headers, reply.body.content, send)
             else:
                 await _send_stream(plan.operation, reply, headers, send)
         except asyncio.CancelledError:
-            if not watcher.done() or task is None or task.uncancel():
+            if not watch.saw_it_leave or task is None or task.uncancel():
                 raise
         finally:
-            watcher.cancel()
+            watch.end()
 
     async def _operate(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Everything that is not a call: models, health, numbers, administration."""
@@ -161,23 +164,42 @@ def _too_large(most_bytes: int) -> BadRequest:
     )
 
 
-async def _cancel_when_gone(receive: Receive, task: asyncio.Task[Any] | None) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
-    if task is not None:
-        task.cancel()
+class _Watch:
+    """Cancels `task` when its client leaves. Begins after a moment: most of what a task more costs
+    is saved where the answer is quick, and a client seldom leaves so soon."""
+
+    def __init__(self, receive: Receive, task: asyncio.Task[Any] | None) -> None:
+        self.saw_it_leave = False
+        self._receive = receive
+        self._task = task
+        self._watcher: asyncio.Task[None] | None = None
+        loop = asyncio.get_running_loop()
+        self._begin = loop.call_later(_WATCH_AFTER_S, self._start)
+
+    def end(self) -> None:
+        """Stops watching."""
+        self._begin.cancel()
+        if self._watcher is not None:
+            self._watcher.cancel()
+
+    def _start(self) -> None:
+        self._watcher = asyncio.ensure_future(self._until_gone())
+
+    async def _until_gone(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        self.saw_it_leave = True
+        if self._task is not None:
+            self._task.cancel()
 
 
 def _reply_headers(reply: Reply, key: bytes) -> Headers:
     return reply.headers + provenance_headers(reply.provenance, key)
 
 
-async def _send_whole(reply: Reply, headers: Headers, send: Send) -> None:
-    content = reply.body.content  # type: ignore[attr-defined]
+async def _send_whole(status: int, headers: Headers, content: bytes, send: Send) -> None:
     length = (b"content-length", b"%d" % len(content))
-    await send(
-        {"type": "http.response.start", "status": reply.status, "headers": (*headers, length)}
-    )
+    await send({"type": "http.response.start", "status": status, "headers": (*headers, length)})
     await send({"type": "http.response.body", "body": content})
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from headgate.types import Headers, Provenance
+from headgate.core.freshness import age_s
+from headgate.types import Entry, Headers, Provenance
 
 _VISIBLE = bytes(code if 32 <= code < 127 else ord("?") for code in range(256))
 """A model name comes from the request's body: a line break in it must not start a new header."""
@@ -10,20 +11,26 @@ _VISIBLE = bytes(code if 32 <= code < 127 else ord("?") for code in range(256))
 _NO_ATTEMPT = (b"headgate-attempts", b"0")
 
 
+def hit_headers(entry: Entry, now_s: float) -> Headers:
+    """As `provenance_headers` of `entry`'s reply, in one step."""
+    return (
+        (b"cache-status", b"headgate; hit; ttl=%d" % (entry.expires_s - now_s)),
+        (b"age", b"%d" % age_s(entry, now_s)),
+        (b"headgate-key", entry.key.hex().encode()),
+        (b"headgate-target", _visible(entry.target)),
+        _NO_ATTEMPT,
+    )
+
+
 def provenance_headers(provenance: Provenance, key: bytes) -> Headers:
     """The headers that tell a client how its reply came about; `key` may be empty."""
-    status = (b"cache-status", cache_status(provenance))
-    target = (b"headgate-target", _visible(provenance.target))
-    if provenance.hit and key:
-        age = (b"age", b"%d" % provenance.age_s)
-        return status, age, (b"headgate-key", key.hex().encode()), target, _NO_ATTEMPT
-    headers = [status]
+    headers = [(b"cache-status", cache_status(provenance))]
     if provenance.hit:
         headers.append((b"age", b"%d" % provenance.age_s))
     if key:
         headers.append((b"headgate-key", key.hex().encode()))
     if provenance.target:
-        headers.append(target)
+        headers.append((b"headgate-target", _visible(provenance.target)))
     headers.append((b"headgate-attempts", b"%d" % provenance.attempts))
     return tuple(headers)
 

@@ -1,0 +1,98 @@
+"""Gateways on loopback sockets, served by uvicorn from a thread of the test's own process."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+import threading
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import uvicorn
+
+from headgate.config import Config
+from headgate.runtime import Runtime
+from headgate.surfaces.gateway import Gateway
+
+JSON = {"content-type": "application/json"}
+
+
+class Got(NamedTuple):
+    """A whole reply."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+class Address:
+    """Where a gateway listens, and the simplest way to ask it."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+        self.url = f"http://127.0.0.1:{port}"
+        self.openai_url = f"{self.url}/v1"
+
+    def get(self, path: str, headers: Mapping[str, str] | None = None) -> Got:
+        return self.ask("GET", path, None, headers)
+
+    def post(self, path: str, body: Any, headers: Mapping[str, str] | None = None) -> Got:
+        content = body if isinstance(body, bytes) else json.dumps(body).encode()
+        return self.ask("POST", path, content, {**JSON, **(headers or {})})
+
+    def ask(
+        self, method: str, path: str, body: bytes | None, headers: Mapping[str, str] | None = None
+    ) -> Got:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        try:
+            connection.request(method, path, body, dict(headers or {}))
+            reply = connection.getresponse()
+            fields = {name.lower(): value for name, value in reply.getheaders()}
+            return Got(reply.status, fields, reply.read())
+        finally:
+            connection.close()
+
+    def raw(self, *pieces: bytes) -> bytes:
+        """Everything the server answers to these bytes until it closes, or is silent for 1 s."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=10) as connection:
+            answer = b""
+            try:
+                for piece in pieces:
+                    connection.sendall(piece)
+                connection.settimeout(1.0)
+                while block := connection.recv(65_536):
+                    answer += block
+            except (TimeoutError, ConnectionError):
+                pass
+            return answer
+
+
+class Gate(Address):
+    """A gateway in a thread, with its runtime at hand."""
+
+    def __init__(self, config: Config) -> None:
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        super().__init__(self._socket.getsockname()[1])
+        self.runtime = Runtime(config)
+        self._server = uvicorn.Server(
+            uvicorn.Config(
+                Gateway(self.runtime), http="httptools", loop="uvloop", ws="none", lifespan="on",
+                log_level="warning", log_config=None, access_log=False, server_header=False,
+                proxy_headers=False, timeout_graceful_shutdown=5,
+            )
+        )  # fmt: skip
+        self._thread = threading.Thread(target=self._server.run, args=([self._socket],))
+        self._thread.start()
+
+    def close(self) -> None:
+        self._server.should_exit = True
+        self._thread.join()
+        self._socket.close()
+
+    def stats(self) -> dict[str, Any]:
+        return self.runtime.stats()
