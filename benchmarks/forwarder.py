@@ -1,17 +1,17 @@
-"""A uvicorn application that forwards every request to `UPSTREAM` with the wire of module `ADAPTER`.
+"""A uvicorn application that forwards every request to `UPSTREAM` with one of the candidates.
 
 All of them behind the same interface with the same limits, so that what they cost is what the
-gateway would pay. Without an adapter it answers at once: what uvicorn takes by itself.
+gateway would pay. Without a client it answers at once: what uvicorn takes by itself.
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib
 import os
 from typing import Any
 
 import uvicorn
+from adapters import CLIENTS, adapter
 from bare import ANSWER, HEADERS, Receive, Send, body_of, reply
 
 from headgate.providers.settings import ProviderConfig
@@ -19,14 +19,6 @@ from headgate.providers.wire import Wire, WireLimits
 
 LIMITS = WireLimits()
 SENT = ((b"content-type", b"application/json"), (b"authorization", b"Bearer k"))
-
-
-def wire_of(adapter: str) -> Wire | None:
-    """The wire that a module's `open_wire` opens, None without a module."""
-    if not adapter:
-        return None
-    wire: Wire = importlib.import_module(adapter).open_wire(ProviderConfig())
-    return wire
 
 
 class Forwarder:
@@ -50,18 +42,17 @@ class Forwarder:
         await reply(send, content, HEADERS)
 
 
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--port", type=int, required=True)
-    app = Forwarder(wire_of(os.environ["ADAPTER"]), os.environ.get("UPSTREAM", ""))
-    port = parser.parse_args().port
+def main() -> None:
+    arguments = argparse.ArgumentParser()
+    arguments.add_argument("--port", type=int, required=True)
+    arguments.add_argument("--client", choices=CLIENTS)
+    chosen = arguments.parse_args()
+    wire = adapter(chosen.client).open_wire(ProviderConfig()) if chosen.client else None
     uvicorn.run(
-        app,
-        port=port,
-        log_level="error",
-        access_log=False,
-        lifespan="off",
-        ws="none",
-        http="httptools",
-        loop="uvloop",
-    )
+        Forwarder(wire, os.environ["UPSTREAM"]), port=chosen.port, http="httptools", loop="uvloop",
+        ws="none", lifespan="off", log_level="error", access_log=False, server_header=False,
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

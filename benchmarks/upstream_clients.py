@@ -8,7 +8,6 @@ tests/providers/test_wire_client.py, run once for each candidate with its wire i
 from __future__ import annotations
 
 import contextlib
-import importlib
 import io
 import json
 import subprocess
@@ -18,14 +17,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from adapters import CLIENTS, adapter
 from load import cpu_us_per_request, request, server
 from measure import ROOT, report, rounds
 
-ADAPTERS = {
-    "aiohttp": "headgate.providers.wire_client",
-    "pyreqwest": "wire_pyreqwest",
-    "httpx2": "wire_httpx2",
-}
 MATRIX = ROOT / "tests" / "providers" / "test_wire_client.py"
 MATRIX_S = 900.0
 ROUNDS = 9
@@ -39,11 +34,11 @@ class Substitute:
     def __init__(self, client: str) -> None:
         self.passed = 0
         self.failed: list[str] = []
-        self._adapter = ADAPTERS[client]
+        self._client = client
 
     def pytest_runtest_setup(self, item: Any) -> None:
         # Only now: pytest wants to see a library with a plugin of its own before anyone imports it.
-        item.module.open_wire = importlib.import_module(self._adapter).open_wire
+        item.module.open_wire = adapter(self._client).open_wire
 
     def pytest_runtest_logreport(self, report: Any) -> None:
         if report.when != "call":
@@ -93,11 +88,10 @@ def forwarders() -> Iterator[dict[str, Forwarding]]:
     with contextlib.ExitStack() as stack:
         upstream, _ = stack.enter_context(server(["bare.py", "answer"]))
         environment = {"UPSTREAM": f"http://127.0.0.1:{upstream}"}
+        commands = {client: ["forwarder.py", "--client", client] for client in CLIENTS}
         yield {
-            client: Forwarding(
-                *stack.enter_context(server(["forwarder.py"], {**environment, "ADAPTER": adapter}))
-            )
-            for client, adapter in {"none": "", **ADAPTERS}.items()
+            name: Forwarding(*stack.enter_context(server(command, environment)))
+            for name, command in {"none": ["forwarder.py"], **commands}.items()
         }
 
 
@@ -131,5 +125,5 @@ if __name__ == "__main__":
     else:
         cost = costs()
         report(
-            "upstream clients", {"cost": cost, "matrix": {name: matrix(name) for name in ADAPTERS}}
+            "upstream clients", {"cost": cost, "matrix": {name: matrix(name) for name in CLIENTS}}
         )

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 import httpx2
 
 from headgate.errors import (
+    Closed,
     StreamBroken,
     UpstreamFailed,
     UpstreamGarbled,
@@ -35,6 +36,8 @@ class Httpx2Wire:
     async def send(
         self, method: str, url: str, headers: Headers, body: bytes, limits: WireLimits
     ) -> Httpx2Reply:
+        if self._client.is_closed:
+            raise Closed("closed")
         ends_s = asyncio.get_running_loop().time() + limits.total_s
         timeout = httpx2.Timeout(None, connect=limits.connect_s, pool=limits.connect_s)
         try:

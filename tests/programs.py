@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -27,6 +27,12 @@ def environment(**more: str) -> dict[str, str]:
     """That of the tests without anything that changes what headgate does, and `more`."""
     kept = {name: text for name, text in os.environ.items() if not _SETTINGS.match(name)}
     return {**kept, **more}
+
+
+def forget_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `environment`, for this process."""
+    for name in filter(_SETTINGS.match, [*os.environ]):
+        monkeypatch.delenv(name)
 
 
 def run(*words: str, cwd: Path, **more: str) -> subprocess.CompletedProcess[str]:
@@ -102,10 +108,8 @@ def is_gone(pid: int) -> bool:
 
 
 def kill(pid: int) -> None:
-    try:
+    with suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
 
 
 def until(holds: Callable[[], object]) -> None:

@@ -13,6 +13,10 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Self
 
+OK = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello"
+CHUNKED = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
+FIRST = b"5\r\nhello\r\n"
+LAST = b"0\r\n\r\n"
 _LENGTH = re.compile(rb"(?i)\r\ncontent-length: *(\d+)")
 # Closing with this set sends a reset instead of an end of file.
 _NO_LINGER = struct.pack("ii", 1, 0)
@@ -101,6 +105,45 @@ class RawServer:
             async with self._changed:
                 self.open -= 1
                 self._changed.notify_all()
+
+
+def saying(*pieces: bytes, every_s: float = 0.0) -> Script:
+    """Answers one request with these bytes, then closes."""
+
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(*pieces, every_s=every_s)
+
+    return script
+
+
+def holding(*pieces: bytes) -> Script:
+    """Answers one request with these bytes, then says nothing until the client leaves."""
+
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(*pieces)
+        await peer.leaves()
+
+    return script
+
+
+def resetting(*pieces: bytes) -> Script:
+    """Answers one request with these bytes, then resets the connection."""
+
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await peer.send(*pieces, every_s=0.02)
+        peer.reset()
+
+    return script
+
+
+async def serving(peer: Peer) -> None:
+    """A well-behaved server that keeps connections open."""
+    while True:
+        await peer.request()
+        await peer.send(OK)
 
 
 def certificate(folder: Path) -> Path:

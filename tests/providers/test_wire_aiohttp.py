@@ -11,14 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rawserver import Peer, RawServer, Script, certificate, server_tls
+from rawserver import OK, Peer, RawServer, Script, certificate, server_tls
 
 from headgate.errors import BadRequest, UpstreamUnreachable
 from headgate.providers.wire import WireLimits, WireReply
 from headgate.providers.wire_aiohttp import AiohttpWire
 from headgate.types import Headers
 
-OK = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello"
 LIMITS = WireLimits(connect_s=5, first_byte_s=5, idle_s=5, total_s=5)
 
 # Run by itself: the library reads the certificates it trusts once, when it is imported.

@@ -9,7 +9,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-from rawserver import Peer, RawServer, Script
+from rawserver import CHUNKED, FIRST, LAST, OK, Peer, RawServer, Script
+from rawserver import holding, resetting, saying, serving  # isort: skip
 
 from headgate.errors import (
     Closed,
@@ -25,10 +26,6 @@ from headgate.providers.wire_client import open_wire
 
 LIMITS = WireLimits(connect_s=5, first_byte_s=5, idle_s=5, total_s=5, reply_max_bytes=100_000)
 QUICK = WireLimits(connect_s=0.1, first_byte_s=0.3, idle_s=0.1, total_s=0.2)
-OK = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello"
-CHUNKED = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
-FIRST = b"5\r\nhello\r\n"
-LAST = b"0\r\n\r\n"
 
 Act = Callable[[Wire, RawServer], Awaitable[Any]]
 
@@ -76,43 +73,6 @@ def asking(
             await reply.aclose()
 
     return act
-
-
-def saying(*pieces: bytes, every_s: float = 0.0) -> Script:
-    """Answers one request with these bytes, then closes."""
-
-    async def script(peer: Peer) -> None:
-        await peer.request()
-        await peer.send(*pieces, every_s=every_s)
-
-    return script
-
-
-def holding(*pieces: bytes) -> Script:
-    """Answers one request with these bytes, then says nothing until the client leaves."""
-
-    async def script(peer: Peer) -> None:
-        await peer.request()
-        await peer.send(*pieces)
-        await peer.leaves()
-
-    return script
-
-
-def resetting(*pieces: bytes) -> Script:
-    async def script(peer: Peer) -> None:
-        await peer.request()
-        await peer.send(*pieces, every_s=0.02)
-        peer.reset()
-
-    return script
-
-
-async def serving(peer: Peer) -> None:
-    """A well-behaved server that keeps connections open."""
-    while True:
-        await peer.request()
-        await peer.send(OK)
 
 
 async def unreachable(url: str) -> UpstreamFailed:
@@ -329,21 +289,9 @@ def test_each_piece_of_a_stream_is_given_when_it_arrives() -> None:
 # Who lets go of a connection, and when.
 
 
-def test_a_call_cancelled_before_the_head_cuts_its_connection() -> None:
-    async def act(wire: Wire, server: RawServer) -> None:
-        call = asyncio.create_task(post(wire, server.url))
-        await asyncio.sleep(0.05)
-        assert server.open == 1
-        call.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await call
-        await server.closed()
-
-    on_wire(holding(), act)
-
-
 @BOTH
-def test_a_call_cancelled_in_the_body_cuts_its_connection(body_of: Any) -> None:
+@pytest.mark.parametrize("start", [b"", OK[:-1], CHUNKED, CHUNKED + FIRST])
+def test_a_call_that_is_cancelled_cuts_its_connection(start: bytes, body_of: Any) -> None:
     async def act(wire: Wire, server: RawServer) -> None:
         call = asyncio.create_task(asking(body_of)(wire, server))
         await asyncio.sleep(0.05)
@@ -353,7 +301,7 @@ def test_a_call_cancelled_in_the_body_cuts_its_connection(body_of: Any) -> None:
             await call
         await server.closed()
 
-    on_wire(holding(CHUNKED, FIRST), act)
+    on_wire(holding(start), act)
 
 
 def test_a_cancellation_at_any_moment_leaves_no_connection_and_is_not_lost() -> None:

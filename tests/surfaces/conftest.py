@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import pytest
+from gates import Gate
+from programs import forget_settings
 
 from headgate.clock import Clock
 from headgate.config import Config
@@ -124,3 +126,12 @@ def open_door() -> Iterator[Callable[..., Door]]:
 @pytest.fixture
 def door(open_door: Callable[..., Door]) -> Door:
     return open_door()
+
+
+@pytest.fixture
+def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
+    """A gateway on a socket for commands to ask, and an environment without settings."""
+    forget_settings(monkeypatch)
+    served = Gate(Config(providers={"fake": ProviderConfig(kind="fake")}))
+    yield served
+    served.close()

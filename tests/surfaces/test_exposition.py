@@ -82,10 +82,11 @@ def test_ten_thousand_model_names_stay_below_one_megabyte(door: Any) -> None:
 
 
 def test_skipped_answers_are_counted_by_reason(door: Any) -> None:
-    door.runtime.cache.count_skip("finish_length")
+    question = {"model": "m", "messages": [{"role": "user", "content": "q"}]}
+    door.post("/v1/chat/completions", question, {"cache-control": "no-store"})
     found = samples(door, "text/plain", prometheus)
     name = "headgate_cache_store_skipped_total"
-    assert found[name, ("reason", "finish_length")] == 1
+    assert found[name, ("reason", "no_store")] == 1
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ def register(app: typer.Typer) -> None:
 
 
 def stats(url: UrlOption = None, as_json: JsonOption = False) -> None:
-    """Entries, bytes, hits, misses and evictions of each tier."""
+    """The hit rate; entries, bytes and evictions of each tier; what was not stored."""
     cache = AdminClient(url).stats()["cache"]
     if as_json:
         terminal.emit_json(cache)

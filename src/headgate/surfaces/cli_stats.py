@@ -41,11 +41,12 @@ def stats(url: UrlOption = None, as_json: JsonOption = False) -> None:
 
 
 def show_cache(cache: dict[str, Any]) -> None:
-    """What is kept, tier by tier, and what was not stored."""
-    columns = ("tier", "entries", "bytes", "hits", "misses", "evicted", "expired", "errors")
+    """What is kept, tier by tier, and what was not stored. Hits are those of the cache as a whole:
+    memory answers without counting (`FastStore.peek`)."""
+    columns = ("tier", "entries", "bytes", "evicted", "expired", "errors")
     rows = [
-        (name, tier["entries"], tier["size_bytes"], tier["hits"], tier["misses"],
-         tier["evictions"], tier["expirations"], tier["errors"] + tier["integrity_failures"])
+        (name, tier["entries"], tier["size_bytes"], tier["evictions"], tier["expirations"],
+         tier["errors"] + tier["integrity_failures"])
         for name, tier in cache["tiers"].items()
     ]  # fmt: skip
     terminal.table("cache" if cache["enabled"] else "cache (off)", columns, rows)
@@ -55,4 +56,4 @@ def show_cache(cache: dict[str, Any]) -> None:
 
 def _row(model: str, row: dict[str, Any]) -> tuple[Any, ...]:
     latencies = (round(row[f"latency_{name}"], 1) for name in ("p50", "p95", "p99"))
-    return (model, row["calls"], row["hits"], row["tokens"], *latencies, row["errors"])
+    return (model, row["calls"], row["cache_hits"], row["tokens"], *latencies, row["errors"])

@@ -5,6 +5,7 @@ This file owns the process: sockets, signals, workers. It decides nothing about 
 
 from __future__ import annotations
 
+import errno
 import gc
 import importlib
 import os
@@ -69,7 +70,10 @@ def serve(
 def listen(host: str, port: int) -> socket.socket:
     """A listening TCP socket; port 0 takes a free one. Raises OSError."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.create_server((host.strip("[]"), port), family=family, backlog=2048)
+    try:
+        listener = socket.create_server((host.strip("[]"), port), family=family, backlog=2048)
+    except UnicodeError:  # Python's answer to a name such as "a..b".
+        raise OSError(errno.EINVAL, "not a host name") from None
     listener.set_inheritable(True)
     return listener
 
