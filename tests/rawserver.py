@@ -26,6 +26,7 @@ class Peer:
     """One connection, seen from the server."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.is_quiet = asyncio.Event()
         self._reader = reader
         self._writer = writer
 
@@ -43,7 +44,8 @@ class Peer:
             await asyncio.sleep(every_s)
 
     async def leaves(self) -> None:
-        """Returns when the client has closed or reset the connection."""
+        """Returns when the client has closed or reset the connection; says nothing until then."""
+        self.is_quiet.set()
         while await self._reader.read(65536):
             pass
 
@@ -68,6 +70,7 @@ class RawServer:
         self._tls = tls
         self._changed = asyncio.Condition()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._peers: asyncio.Queue[Peer] = asyncio.Queue()
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(
@@ -83,6 +86,12 @@ class RawServer:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
+    async def quiet(self) -> None:
+        """Waits until the next connection's script has nothing more to say, and for its bytes to
+        be read."""
+        await (await self._peers.get()).is_quiet.wait()
+        await asyncio.sleep(0.02)
+
     async def closed(self, within_s: float = 1.0) -> None:
         """Waits until no connection is open. Raises TimeoutError: the client holds on to one."""
         async with asyncio.timeout(within_s), self._changed:
@@ -96,8 +105,10 @@ class RawServer:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.accepted += 1
         self.open += 1
+        peer = Peer(reader, writer)
+        self._peers.put_nowait(peer)
         try:
-            await self._script(Peer(reader, writer))
+            await self._script(peer)
         except (ConnectionError, asyncio.IncompleteReadError):
             pass
         finally:

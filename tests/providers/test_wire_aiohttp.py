@@ -188,10 +188,25 @@ def test_neither_proxies_nor_netrc_of_the_environment_are_used(
 
 def test_a_certificate_nobody_vouches_for_is_unreachable(tmp_path: Path) -> None:
     record = Recorder(OK)
-    with pytest.raises(UpstreamUnreachable) as caught:
+    with pytest.raises(UpstreamUnreachable, match="self-signed certificate") as caught:
         exchange(record, ("POST", "/", (), b"{}"), tls=server_tls(certificate(tmp_path)))
     assert not caught.value.sent
     assert record.requests == []
+
+
+def test_a_server_that_does_not_speak_tls_is_unreachable() -> None:
+    async def speaking(peer: Peer) -> None:
+        await peer.send(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        await peer.leaves()
+
+    async def run() -> None:
+        wire = AiohttpWire(10)
+        async with RawServer(speaking) as server:
+            with pytest.raises(UpstreamUnreachable, match=r"WRONG_VERSION_NUMBER|RECORD"):
+                await wire.send("POST", server.url.replace("http", "https"), (), b"{}", LIMITS)
+        await wire.aclose()
+
+    asyncio.run(run())
 
 
 def test_certificates_of_ssl_cert_file_are_trusted(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from rawserver import CHUNKED, FIRST, LAST, OK, Peer, RawServer, Script
+
 from rawserver import holding, resetting, saying, serving  # isort: skip
 
 from headgate.errors import (
@@ -294,7 +295,7 @@ def test_each_piece_of_a_stream_is_given_when_it_arrives() -> None:
 def test_a_call_that_is_cancelled_cuts_its_connection(start: bytes, body_of: Any) -> None:
     async def act(wire: Wire, server: RawServer) -> None:
         call = asyncio.create_task(asking(body_of)(wire, server))
-        await asyncio.sleep(0.05)
+        await server.quiet()
         assert server.open == 1
         call.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -375,7 +376,7 @@ def test_a_connection_closed_after_its_reply_is_not_used_again(settling_s: float
 def test_a_closed_wire_refuses_calls_and_breaks_those_under_way(start: bytes) -> None:
     async def act(wire: Wire, server: RawServer) -> None:
         call = asyncio.create_task(asking(streamed)(wire, server))
-        await asyncio.sleep(0.05)
+        await server.quiet()
         assert server.open == 1
         await wire.aclose()
         with pytest.raises(StreamBroken):

@@ -88,6 +88,33 @@ def test_a_table_is_plain_columns_where_there_is_no_terminal(capsys: Captured) -
     ]
 
 
+@pytest.mark.parametrize(
+    ("column", "on_the_right"),
+    [
+        ([5, 1200], True),
+        ([0.5, -3], True),
+        (["1,200", "78.1%", "5.6", "-"], True),
+        (["+1", "-1.25", "1e-07"], True),
+        (["1", ""], False),
+        (["-", "-"], False),
+        (["1", "2x"], False),
+        (["1h", "90s"], False),
+        (["1.", ".5"], False),
+        ([True, False], False),
+        (["12", "gpt-4"], False),
+    ],
+    ids=str,
+)
+def test_columns_of_numbers_stand_on_the_right(
+    capsys: Captured, column: list[object], on_the_right: bool
+) -> None:
+    terminal.table("", ("a wide header", "end"), [(cell, "|") for cell in column])
+    _, *lines = capsys.readouterr().out.splitlines()
+    for line, cell in zip(lines, column, strict=True):
+        text = str(cell)
+        assert line == f"{text.rjust(13) if on_the_right else text.ljust(13)}  |"
+
+
 def test_a_table_without_rows_shows_its_columns(capsys: Captured) -> None:
     terminal.table("", ("a", "b"), [])
     assert capsys.readouterr().out == "a  b\n"

@@ -98,38 +98,44 @@ def _end(process: subprocess.Popen[str]) -> None:
         process.kill()
 
 
-def play(url: str, api_key: str, texts: Sequence[str], advance: Callable[[], None]) -> Played:
-    """Asks the gateway at `url` every question of `texts` in order, `CLIENTS` at a time.
+class Clients:
+    """`CLIENTS` users of the official SDK, for use in a `with` block around that of their gateway:
+    what still runs when Ctrl-C or a failure ends the demo ends with the gateway, so that a slow
+    provider does not hold it up."""
 
-    `advance` is called after each. Raises DemoError at the first call that fails; calls that run
-    then are left to the end of their gateway, as they are when Ctrl-C ends the demo: a slow
-    provider must not hold it up.
-    """
-    clock = SystemClock()
-    client = _client(f"{url}/v1", api_key or "demo")
+    def __init__(self, api_key: str) -> None:
+        self._api_key = api_key or "demo"
+        self._pool = ThreadPoolExecutor(CLIENTS)
+        # The gateway is on this machine: a proxy that the environment names would not find it.
+        self._http = openai.DefaultHttpxClient(trust_env=False)
 
-    def ask(text: str) -> Asked:
+    def __enter__(self) -> Clients:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown(cancel_futures=True)
+        self._http.close()
+
+    def ask_all(self, url: str, texts: Sequence[str], advance: Callable[[], None]) -> Played:
+        """Asks the gateway at `url` every question of `texts`, in order; calls `advance` after
+        each. Raises DemoError when a call fails."""
+        clock = SystemClock()
+        client = openai.OpenAI(
+            base_url=f"{url}/v1", api_key=self._api_key, max_retries=0, http_client=self._http
+        )
+
+        def ask(text: str) -> Asked:
+            started_s = clock.monotonic()
+            asked = _ask(client, text, lambda: (clock.monotonic() - started_s) * 1000)
+            advance()
+            return asked
+
         started_s = clock.monotonic()
-        asked = _ask(client, text, lambda: (clock.monotonic() - started_s) * 1000)
-        advance()
-        return asked
-
-    started_s = clock.monotonic()
-    pool = ThreadPoolExecutor(CLIENTS)
-    try:
-        calls = list(pool.map(ask, texts))
-    except openai.OpenAIError as error:
-        raise DemoError(f"a call failed: {error}") from error
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
-    client.close()
-    return Played(calls, clock.monotonic() - started_s)
-
-
-def _client(base_url: str, api_key: str) -> openai.OpenAI:
-    # The gateway is on this machine: a proxy that the environment names would not find it.
-    direct = openai.DefaultHttpxClient(trust_env=False)
-    return openai.OpenAI(base_url=base_url, api_key=api_key, max_retries=0, http_client=direct)
+        try:
+            calls = list(self._pool.map(ask, texts))
+        except openai.OpenAIError as error:
+            raise DemoError(f"a call failed: {error}") from error
+        return Played(calls, clock.monotonic() - started_s)
 
 
 def _ask(client: openai.OpenAI, text: str, elapsed_ms: Callable[[], float]) -> Asked:

@@ -10,6 +10,7 @@ import asyncio
 import io
 import math
 import os
+import ssl
 from collections.abc import AsyncIterator
 
 from aiohttp import (
@@ -256,6 +257,9 @@ def _before_head(error: ClientError, body: bytes) -> UpstreamFailed:
 def _why(error: ClientError) -> str:
     """The operating system's reason where there is one: the library's own text names the host."""
     reason = error.os_error if isinstance(error, ClientConnectorError) else error
+    if isinstance(reason, ssl.SSLError):
+        # Its number is OpenSSL's, and would read as another one of the system's.
+        return getattr(reason, "verify_message", "") or reason.reason or "TLS failed"
     if isinstance(reason, OSError) and reason.errno and reason.errno > 0:
         return os.strerror(reason.errno)
     return type(reason).__name__

@@ -46,9 +46,10 @@ def demo(
     terminal.say("             how often each is asked is drawn by Zipf's law, not measured")
     for line in _provider(play, different, paid=bool(api_key)):
         terminal.say(line)
-    with _ended_by_sigterm(), play.gateway(play.configuration(api_key)) as url:
+    toml = play.configuration(api_key)
+    with _ended_by_sigterm(), play.Clients(api_key) as clients, play.gateway(toml) as url:
         with terminal.progress(len(texts), "asking") as bar:
-            played = play.play(url, api_key, texts, bar.advance)
+            played = clients.ask_all(url, texts, bar.advance)
         metrics = AdminClient(url, token="").stats()["metrics"]
     _tell(report, played.calls, metrics)
     terminal.say(f"time       {played.elapsed_s:.1f} s for all, {play.CLIENTS} clients at a time")

@@ -1,0 +1,130 @@
+"""`headgate serve --workers 2`: several processes behind one port, with one cache on disk.
+
+One worker at a time is stopped (SIGSTOP), so that the other has to answer.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from gates import Address, Got
+from programs import Running, children, is_gone, running, until
+
+from headgate.testing import FakeProvider
+
+CHAT = "/v1/chat/completions"
+
+
+def body(text: str = "q") -> dict[str, Any]:
+    return {"model": "m", "messages": [{"role": "user", "content": text}]}
+
+
+class Workers:
+    """A gateway of two workers, which can be asked one by one."""
+
+    def __init__(self, gateway: Running) -> None:
+        self.gateway = gateway
+        self.address: Address = gateway.served()
+        until(lambda: len(self.pids) == 2)
+        for pid in self.pids:
+            with self.only(pid) as address:
+                assert address.get("/readyz").status == 200
+
+    @property
+    def pids(self) -> list[int]:
+        """The processes that serve: not Python's own that tracks their semaphores."""
+        return [pid for pid in children(self.gateway.process.pid) if is_worker(pid)]
+
+    @contextmanager
+    def only(self, pid: int) -> Iterator[Address]:
+        """The gateway while all workers but `pid` are stopped; short, their parent expects them to
+        answer within seconds."""
+        others = [other for other in self.pids if other != pid]
+        for other in others:
+            os.kill(other, signal.SIGSTOP)
+        try:
+            yield self.address
+        finally:
+            for other in others:
+                os.kill(other, signal.SIGCONT)
+
+    def ask(self, pid: int, text: str = "q") -> Got:
+        with self.only(pid) as address:
+            return address.post(CHAT, body(text))
+
+    def written(self, pid: int) -> int:
+        """How many answers are on disk, those of `pid` surely: the list waits for its writes."""
+        with self.only(pid) as address:
+            return len(address.get("/api/admin/cache").json["entries"])
+
+
+def is_worker(pid: int) -> bool:
+    try:
+        return b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+@pytest.fixture
+def workers(tmp_path: Path, provider: FakeProvider) -> Iterator[Workers]:
+    (tmp_path / "gate.toml").write_text(
+        f'[server]\nworkers = 2\nport = 0\n[cache]\npersist = true\n'
+        f'[providers.openai]\nbase_url = "{provider.base_url}"\n'
+    )  # fmt: skip
+    with running("serve", "--config", "gate.toml", cwd=tmp_path) as gateway:
+        yield Workers(gateway)
+
+
+def test_what_one_worker_asked_the_other_answers_from_disk(
+    workers: Workers, provider: FakeProvider
+) -> None:
+    first, second = workers.pids
+    asked = workers.ask(first)
+    assert "fwd=miss; stored" in asked.headers["cache-status"]
+    assert workers.written(first) == 1
+    again = workers.ask(second)
+    assert "; hit; " in again.headers["cache-status"]
+    assert again.body == asked.body
+    assert len(provider.calls) == 1
+    back = workers.ask(second, "another")
+    assert workers.written(second) == 2
+    assert workers.ask(first, "another").body == back.body
+    assert len(provider.calls) == 2
+    with workers.only(second) as address:
+        numbers = address.get("/api/metrics/llm").json
+    assert numbers["cache"]["tiers"]["sqlite"]["hits"] == 1
+
+
+def test_sigterm_ends_all_of_them_with_status_0(workers: Workers) -> None:
+    pids = children(workers.gateway.process.pid)
+    assert len(pids) >= 2
+    assert workers.gateway.end(signal.SIGTERM) == 0
+    until(lambda: all(map(is_gone, pids)))
+    assert "Traceback" not in workers.gateway.output
+
+
+def test_ctrl_c_reaches_all_of_them_at_once_and_ends_with_status_0(workers: Workers) -> None:
+    pids = children(workers.gateway.process.pid)
+    for pid in workers.pids:
+        os.kill(pid, signal.SIGINT)
+    assert workers.gateway.end(signal.SIGINT) == 0
+    until(lambda: all(map(is_gone, pids)))
+    assert "Traceback" not in workers.gateway.output
+
+
+def test_a_worker_that_dies_is_replaced(workers: Workers, provider: FakeProvider) -> None:
+    dying, staying = workers.pids
+    asked = workers.ask(staying)
+    os.kill(dying, signal.SIGKILL)
+    until(lambda: len(workers.pids) == 2 and dying not in workers.pids)
+    (fresh,) = {*workers.pids} - {staying}
+    assert workers.written(staying) == 1
+    assert workers.ask(fresh).body == asked.body
+    assert len(provider.calls) == 1
+    assert workers.gateway.end() == 0
