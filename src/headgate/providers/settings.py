@@ -28,7 +28,7 @@ class ProviderConfig:
     connect_timeout: Annotated[Seconds, Bounds(0, above=True)] = 10.0
     """Name look-up, connection and TLS handshake."""
     first_byte_timeout: Annotated[Seconds, Bounds(0, above=True)] = 600.0
-    """From the request sent to the head of the reply."""
+    """From the start of the attempt, connecting included, to the head of the reply."""
     idle_timeout: Annotated[Seconds, Bounds(0, above=True)] = 120.0
     """Between two chunks of a stream."""
     total_timeout: Annotated[Seconds, Bounds(0, above=True)] = 600.0

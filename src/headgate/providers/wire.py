@@ -60,8 +60,9 @@ class Wire(Protocol):
         """Sends one request and waits for the head of its reply.
 
         Raises UpstreamUnreachable (name, connection, TLS: nothing was sent), UpstreamTimeout
-        (connect, first_token) and StreamBroken (cut off before the head was complete). When the
-        caller is cancelled, the connection is cut, not returned to the pool.
+        (connect, first_token), StreamBroken (cut off before the head was complete),
+        UpstreamGarbled (the head is not HTTP), BadRequest (a header that cannot be sent) and
+        Closed. When the caller is cancelled, the connection is cut, not returned to the pool.
         """
         ...
 
