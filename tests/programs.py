@@ -61,7 +61,7 @@ class Running:
         with self._log.open("wb") as output:
             self.process = subprocess.Popen(
                 [PROGRAM, *words], stdout=output, stderr=output, cwd=cwd,
-                env=environment(**variables),
+                env=environment(**variables), start_new_session=True,
             )  # fmt: skip
 
     @property
@@ -88,8 +88,9 @@ def running(*words: str, cwd: Path, **more: str) -> Iterator[Running]:
     try:
         yield started
     finally:
-        for pid in (*children(started.process.pid), started.process.pid):
-            kill(pid)
+        # All of its session, also what it should have ended and did not.
+        with suppress(ProcessLookupError):
+            os.killpg(started.process.pid, signal.SIGKILL)
         started.process.wait(START_S)
 
 
@@ -105,11 +106,6 @@ def is_gone(pid: int) -> bool:
     except (FileNotFoundError, ProcessLookupError):
         return True
     return state == "Z"
-
-
-def kill(pid: int) -> None:
-    with suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGKILL)
 
 
 def until(holds: Callable[[], object]) -> None:

@@ -125,6 +125,14 @@ def test_what_is_not_exactly_json_has_no_key_however_often_it_comes(
     assert key(prompt, params=params) == b""
 
 
+@pytest.mark.parametrize("name", [None, 5, b"m"], ids=str)
+def test_a_model_or_namespace_that_is_no_string_is_refused(name: Any) -> None:
+    for more in ({"model": name}, {"namespace": name}):
+        with pytest.raises(TypeError, match="must be strings"):
+            Keys(Config()).of_prompt(**{"prompt": "p", "model": "m", "params": None,
+                                        "namespace": "", **more})  # fmt: skip
+
+
 def test_a_value_nested_too_deep_has_no_key() -> None:
     deep: list[Any] = []
     for _ in range(3000):

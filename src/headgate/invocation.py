@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import inspect
 import threading
+from collections import Counter
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from hashlib import sha256
 from marshal import dumps
 from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
 
 from headgate.config import Config
 from headgate.core.canonical import canonical, is_json
@@ -85,6 +87,8 @@ class Keys:
 
     def _head(self, model: str, namespace: str, params: Mapping[str, Any] | None) -> bytes:
         """32 bytes and the mark of a text prompt; b"" if the call is not to be cached."""
+        if not (isinstance(model, str) and isinstance(namespace, str)):
+            raise TypeError("model and namespace must be strings")
         if not (params is None or isinstance(params, Mapping)):
             return b""
         settings = dict(params or {})
@@ -95,6 +99,34 @@ class Keys:
             return digest(SCHEMA, b"function", scope, model.encode(), canonical(settings)) + _TEXT
         except UnicodeEncodeError:
             return b""
+
+
+class Names:
+    """Names of decorated functions, by which their keys differ. Safe from any thread.
+
+    A qualified name alone would let closures of one factory, lambdas, methods of two objects and a
+    function defined anew answer for one another.
+    """
+
+    def __init__(self) -> None:
+        self._known: WeakKeyDictionary[Callable[..., Any], str] = WeakKeyDictionary()
+        self._many: Counter[str] = Counter()
+        self._lock = threading.Lock()
+
+    def of(self, function: Callable[..., Any]) -> str:
+        """The qualified name; with a number from the second function of that name on. Raises
+        TypeError for a callable without a name."""
+        name = getattr(function, "__qualname__", None)
+        if name is None:
+            raise TypeError(f"{function!r} has no name of its own: decorate a function")
+        name = f"{function.__module__}.{name}"
+        with self._lock:
+            known = self._known.get(function)
+            if known is None:
+                self._many[name] += 1
+                known = name if self._many[name] == 1 else f"{name}#{self._many[name]}"
+                self._known[function] = known
+        return known
 
 
 def _digest(head: bytes, prompt: Any) -> bytes:

@@ -158,6 +158,8 @@ class CallerThread:
         try:
             result = work()
         except Exception as error:  # noqa: BLE001 - whatever it raises is its caller's
+            if isinstance(error, StopIteration):
+                self._raised = error  # no future carries it
             _tell(loop, _settle, done, None, error)
         except BaseException as error:  # noqa: BLE001
             # KeyboardInterrupt and the like belong to this thread alone; in the home loop they

@@ -20,13 +20,13 @@ from headgate.admission import Admission, Head, Plan
 from headgate.clock import Clock, SystemClock
 from headgate.config import Config
 from headgate.errors import UpstreamTimeout
-from headgate.invocation import Keys, bound_arguments, caller_loop, caller_thread
+from headgate.invocation import Keys, Names, bound_arguments, caller_loop, caller_thread
 from headgate.layers.fill import Fill
 from headgate.metrics import Metrics
 from headgate.portal import Portal, Raised
 from headgate.providers.wire import Wire
 from headgate.providers.wire_client import open_wire
-from headgate.stores.base import Store
+from headgate.stores.base import Store, StoreStats
 from headgate.stores.memory import MemoryStore
 from headgate.stores.sqlite import SqliteStore
 from headgate.stores.tiers import Tiers
@@ -72,6 +72,7 @@ class Runtime:
         self.admission = Admission(self.config)
         self._portal = Portal()
         self._keys = Keys(self.config)
+        self._names = Names()
         # Bound once: a hit takes 2 us, and each look-up of an attribute on its way 0.02.
         self._monotonic = self.clock.monotonic
         self._peek = self._memory.peek
@@ -150,12 +151,13 @@ class Runtime:
         """Decorator: the function's arguments are the prompt, its name is part of the key.
 
         For sync and async functions; `model` (default: the function's name) is what metrics and
-        per-model settings go by. Arguments that are not JSON make that call uncacheable.
+        per-model settings go by. Arguments that are not JSON make that call uncacheable. Two
+        functions of one name do not share answers.
         """
 
         def decorate(function: F) -> F:
+            name = self._names.of(function)
             signature = inspect.signature(function)
-            name = f"{function.__module__}.{function.__qualname__}"
             label = model or function.__qualname__
             if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
                 raise TypeError(f"{name} is a generator: cache the function that consumes it")
@@ -257,7 +259,7 @@ class Runtime:
                 "evictions": kept.evictions,
                 "expirations": kept.expirations,
                 "not_stored": self._fill.skipped(),
-                "tiers": {tier.name: asdict(tier) for tier in self.tiers.stats()},
+                "tiers": {tier.name: _counters(tier) for tier in self.tiers.stats()},
             },
             "metrics": numbers,
         }
@@ -328,6 +330,14 @@ def _disk(config: Config, clock: Clock) -> Store | None:
         return None
     store: Store = SqliteStore(Path(cache.persist_path), cache.persist_max_bytes, clock)
     return store
+
+
+def _counters(tier: StoreStats) -> dict[str, Any]:
+    """Without those of memory that would mislead: it is looked at without counting."""
+    counters = asdict(tier)
+    if tier.name == "memory":
+        del counters["hits"], counters["misses"]
+    return counters
 
 
 def _result(reply: Reply | Raised) -> Any:

@@ -280,6 +280,18 @@ def test_a_body_that_is_no_object_is_refused_by_its_kind(body: bytes, kind: str)
         parse_object(body)
 
 
+@pytest.mark.parametrize(
+    ("body", "word"),
+    [(b"", "empty"), (b" \n", "empty"), (b'{"a": NaN}', "NaN"), (b"[-Infinity]", "-Infinity"),
+     (b'{"a": "\\ud800"}', "surrogate"), (b'["\\uDC00x"]', "surrogate"), (b'{"a"', "truncated"),
+     (b"[" * 1000 + b"NaN", "invalid character"), (b"[1e999]", "out of range")],
+    ids=lambda value: repr(value)[:30],
+)  # fmt: skip
+def test_a_refusal_says_what_is_wrong(body: bytes, word: str) -> None:
+    with pytest.raises(BadRequest, match=word):
+        parse(body)
+
+
 def test_a_duplicate_key_is_named_but_never_quoted_at_length() -> None:
     name = "k" * 5000
     with pytest.raises(BadRequest, match="duplicate key 'k") as caught:

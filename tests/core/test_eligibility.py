@@ -33,6 +33,7 @@ REASONS: dict[str, list[dict[str, Any]]] = {
         chat(tools=[{"type": "mcp", "server_url": "https://x"}]),
         chat(tools=[{"type": "web_search_20250305", "name": "web_search"}]),
         chat(web_search_options={"search_context_size": "low"}),
+        chat(web_search_options={}),
     ],
     "remote_media": [
         chat({"type": "image_url", "image_url": {"url": "https://x/y.png"}}),

@@ -135,6 +135,17 @@ def test_an_unknown_route_is_404(healthy: Any, path: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("path", "headers"), [("/v1/messages/x", {}), ("/v1/x", {"anthropic-version": "2023-06-01"})]
+)
+def test_an_unknown_route_is_refused_in_the_dialect_of_its_caller(
+    healthy: Any, path: str, headers: dict[str, str]
+) -> None:
+    got = healthy.post(path, GOOD, headers)
+    assert (got.status, got.json["type"]) == (404, "error")
+    assert got.json["error"]["type"] == "not_found_error"
+
+
+@pytest.mark.parametrize(
     ("name", "value"),
     [("headgate-ttl", "soon"), ("headgate-ttl", "0"), ("headgate-namespace", "a/b"),
      ("headgate-namespace", "x" * 200), ("headgate-tags", "a b"), ("headgate-deadline", "never"),

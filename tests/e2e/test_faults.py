@@ -61,6 +61,13 @@ def test_an_unreachable_provider_is_502_in_the_dialect_and_the_gateway_lives_on(
     assert numbers["cache"]["size"] == 0
 
 
+def test_a_provider_whose_name_does_not_exist_is_told_as_that(
+    open_gate: Callable[[Config], Any],
+) -> None:
+    got = open_gate(nowhere("no-such-host.invalid")).post(CHAT, BODY)
+    assert "host name cannot be resolved" in got.json["error"]["message"]
+
+
 @pytest.mark.parametrize("path", [CHAT, MESSAGES])
 def test_a_provider_that_stays_silent_is_504(
     open_gate_to: Callable[..., Any], provider: FakeProvider, path: str

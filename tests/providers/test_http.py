@@ -132,6 +132,12 @@ def test_our_key_is_cut_out_of_errors_but_answers_stay_untouched(provider: FakeP
     assert ask(config, call_of()).body.content == b'{"text": "ours"}'
 
 
+def test_our_key_is_cut_out_of_an_error_that_calls_itself_a_stream(provider: FakeProvider) -> None:
+    config = config_for(provider, api_key=Secret("ours"))
+    provider.script(Answer(status=401, chunks=[b"data: wrong: ou", b"rs\n\n"]))
+    assert ask(config, call_of()).body.content == b"data: wrong: ***\n\n"
+
+
 def test_only_listed_headers_are_handed_on(provider: FakeProvider) -> None:
     kept = {"x-request-id": "r", "request-id": "r", "retry-after-ms": "5", "openai-version": "1",
             "x-ratelimit-reset-tokens": "1s", "anthropic-ratelimit-tokens-limit": "9"}  # fmt: skip

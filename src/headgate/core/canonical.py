@@ -7,6 +7,7 @@ Measured on a 400 B chat body: decode 0.55 us, duplicate check 2.7 us, sorted en
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import msgspec
@@ -40,12 +41,33 @@ def parse(body: bytes) -> Any:
     except UnicodeError:
         raise BadRequest("body is not valid UTF-8") from None
     except msgspec.MsgspecError as error:
-        raise BadRequest(f"body is not valid JSON: {error}") from None
+        raise BadRequest(f"body is not valid JSON: {_why(body, error)}") from None
     except ValueError as error:
         # json is stricter than msgspec nowhere but in its limit on digits of an integer.
         raise BadRequest(f"body is not valid JSON: {error}") from None
     _check(value, 1, "")
     return value
+
+
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+
+
+def _why(body: bytes, error: msgspec.MsgspecError) -> str:
+    """What is wrong, where the library's own words would mislead: it takes a lone surrogate for the
+    end of the text, as it takes no text at all."""
+    if not body.strip():
+        return "it is empty"
+    try:
+        json.loads(body, parse_constant=_reject_constant)
+    except BadRequest as found:
+        return found.message
+    except (ValueError, RecursionError):
+        return str(error)
+    return "it holds half of a surrogate pair" if _SURROGATE.search(body) else str(error)
+
+
+def _reject_constant(name: str) -> None:
+    raise BadRequest(f"{name} is no number in JSON; send null or a string")
 
 
 def parse_object(body: bytes) -> dict[str, Any]:

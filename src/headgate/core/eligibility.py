@@ -30,7 +30,9 @@ def bypass_reason(operation: str, fields: Mapping[str, Any]) -> str:
     if isinstance(fields.get("prompt"), dict):  # a template kept by the provider
         return "server_state"
     tools = fields.get("tools")
-    if fields.get("web_search_options") or (isinstance(tools, list) and _any_hosted(tools)):
+    # {} turns the search on, with defaults.
+    searches = fields.get("web_search_options") is not None
+    if searches or (isinstance(tools, list) and _any_hosted(tools)):
         return "hosted_tools"
     if any(_holds_url(fields.get(name)) for name in _CONTENT_FIELDS):
         return "remote_media"

@@ -51,7 +51,8 @@ def http_service(config: ProviderConfig, wire: Wire) -> Service:
         answer = await wire.send(request.method, url, headers, request.body, limits)
         handed_on = _hand_on(answer.headers)
         marked = Provenance(attempts=1, target=call.target.name)
-        if _is_stream(answer):
+        # An error is read whole, whatever it calls itself: it may quote our credential.
+        if answer.status < 400 and _is_stream(answer):
             body = Chunks(answer.chunks(), answer.aclose)
             return Reply(answer.status, handed_on, body, NO_USAGE, marked)
         try:

@@ -10,6 +10,7 @@ import asyncio
 import io
 import math
 import os
+import socket
 import ssl
 from collections.abc import AsyncIterator
 
@@ -260,6 +261,8 @@ def _why(error: ClientError) -> str:
     if isinstance(reason, ssl.SSLError):
         # Its number is OpenSSL's, and would read as another one of the system's.
         return getattr(reason, "verify_message", "") or reason.reason or "TLS failed"
+    if isinstance(reason, socket.gaierror):
+        return "its host name cannot be resolved"
     if isinstance(reason, OSError) and reason.errno and reason.errno > 0:
         return os.strerror(reason.errno)
     return type(reason).__name__

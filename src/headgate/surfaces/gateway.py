@@ -111,7 +111,7 @@ class Gateway:
             body = await read_body(head.announced_bytes, receive, self._body_max_bytes)
             answer = await self._operations.answer(scope, body)
         except HeadgateError as error:
-            await _send_error("", error, send)
+            await _send_error(_dialect_of(scope), error, send)
             return
         await _send_answer(answer, send)
 
@@ -154,6 +154,12 @@ async def _read_rest(body: bytes, receive: Receive, most_bytes: int) -> bytes:
         size += len(parts[-1])
         more = message.get("more_body", False)
     return b"".join(parts)
+
+
+def _dialect_of(scope: Scope) -> str:
+    """An operation in whose dialect to refuse what is no route of a call."""
+    anthropic = any(name == b"anthropic-version" for name, _ in scope["headers"])
+    return "messages" if anthropic or scope["path"].startswith("/v1/messages") else ""
 
 
 def _too_large(most_bytes: int) -> BadRequest:

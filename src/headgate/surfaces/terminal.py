@@ -11,6 +11,7 @@ import importlib
 import json
 import re
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn, TextIO
@@ -92,12 +93,14 @@ def progress(total: int, label: str) -> Iterator[Progress]:
 def _plain_progress(total: int, label: str) -> Callable[[int], None]:
     step = max(1, -(-total // _PLAIN_LINES))
     done = 0
+    lock = threading.Lock()
 
     def advance(n: int) -> None:
         nonlocal done
-        before, done = done, done + n
-        if done // step > before // step or before < total <= done:
-            warn(f"{label}: {done}/{total}")
+        with lock:  # the demo's clients advance from threads of their own
+            before, done = done, done + n
+            if done // step > before // step or before < total <= done:
+                warn(f"{label}: {done}/{total}")
 
     return advance
 
