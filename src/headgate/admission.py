@@ -37,6 +37,8 @@ from headgate.types import NO_CONTROLS, Call, Controls, Headers, Target, WireReq
 PLANS_MAX = 20_000
 """Plans remembered by raw digest; about 400 bytes each."""
 PREFIXES_MAX = 4_000
+MODEL_CHARS_MAX = 500
+"""A longer name is none, and would stay: in plans, in the metrics, in a header of each reply."""
 HEADS_MAX = 256
 """Sets of headers remembered; uvicorn lets each have 64 KB."""
 _LOOKS = 3
@@ -289,6 +291,8 @@ def _model_in(fields: dict[str, Any]) -> str:
     model = fields.get("model")
     if not isinstance(model, str) or not model:
         raise BadRequest('"model" must be a non-empty string', code="missing_model")
+    if len(model) > MODEL_CHARS_MAX:
+        raise BadRequest(f'"model" must be a name of at most {MODEL_CHARS_MAX} characters')
     return model
 
 

@@ -8,6 +8,7 @@ seed's sketch was wrong: docs/decisions/0004-n3-names.md.
 from __future__ import annotations
 
 import atexit
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -173,8 +174,11 @@ class LLMMetrics:
     def record_call(
         self, model: str, latency_ms: float, tokens: int = 0, cached: bool = False
     ) -> None:
-        """One finished call. `tokens` (>= 0) are counted as input, because nothing says which they
-        are; an answer from the cache was not paid for and adds none."""
+        """One finished call. `tokens` are counted as input, because nothing says which they are; an
+        answer from the cache was not paid for and adds none. What is no time or no number of tokens
+        (negative, as when the system clock was set back, or NaN) counts as 0."""
+        latency_ms = latency_ms if 0 <= latency_ms < math.inf else 0.0
+        tokens = max(tokens, 0)
         if cached:
             self._metrics.record_hit(model, latency_ms)
         else:

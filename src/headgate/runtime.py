@@ -26,7 +26,7 @@ from headgate.metrics import Metrics
 from headgate.portal import Portal, Raised
 from headgate.providers.wire import Wire
 from headgate.providers.wire_client import open_wire
-from headgate.stores.base import Store, StoreStats
+from headgate.stores.base import SharedStore, StoreStats
 from headgate.stores.memory import MemoryStore
 from headgate.stores.sqlite import SqliteStore
 from headgate.stores.tiers import Tiers
@@ -324,11 +324,11 @@ class Runtime:
         )
 
 
-def _disk(config: Config, clock: Clock) -> Store | None:
+def _disk(config: Config, clock: Clock) -> SharedStore | None:
     cache = config.cache
     if not (cache.enabled and cache.persist):
         return None
-    store: Store = SqliteStore(Path(cache.persist_path), cache.persist_max_bytes, clock)
+    store: SharedStore = SqliteStore(Path(cache.persist_path), cache.persist_max_bytes, clock)
     return store
 
 

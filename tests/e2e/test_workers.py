@@ -101,6 +101,19 @@ def test_what_one_worker_asked_the_other_answers_from_disk(
     assert numbers["cache"]["tiers"]["sqlite"]["hits"] == 1
 
 
+def test_a_clear_reaches_the_memory_of_every_worker(
+    workers: Workers, provider: FakeProvider
+) -> None:
+    first, second = workers.pids
+    for pid in (first, second):
+        workers.ask(pid)
+        assert workers.written(pid) == 1
+    with workers.only(first) as address:
+        assert address.post("/api/admin/clear-cache", {}).json["entries_removed"] == 1
+    until(lambda: "; hit; " not in workers.ask(second).headers["cache-status"])
+    assert len(provider.calls) == 2
+
+
 def test_sigterm_ends_all_of_them_with_status_0(workers: Workers) -> None:
     pids = children(workers.gateway.process.pid)
     assert len(pids) >= 2

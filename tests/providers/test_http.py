@@ -7,11 +7,11 @@ from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 import pytest
-from headgate.providers.wire_client import open_wire
 
 from headgate.errors import StreamBroken, UpstreamTimeout, UpstreamUnreachable
 from headgate.providers.http import http_service
 from headgate.providers.settings import ProviderConfig
+from headgate.providers.wire_client import open_wire
 from headgate.stream import Chunks, Whole
 from headgate.testing import Answer, Cut, FakeProvider, Hang, Status
 from headgate.types import Call, Headers, Invocation, Reply, Secret, Target, WireRequest

@@ -223,7 +223,7 @@ def test_without_a_usable_place_the_store_starts_and_every_get_is_a_miss(
     stats = store.stats()
     assert (stats.hits, stats.misses, stats.entries) == (0, 3, 0)
     assert stats.errors >= 5
-    assert len([r for r in caplog.records if "answers are not kept" in r.message]) == 1
+    assert len([r for r in caplog.records if "kept in memory only" in r.message]) == 1
 
 
 def test_a_place_that_becomes_usable_is_used_after_thirty_seconds(

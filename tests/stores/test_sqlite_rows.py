@@ -156,7 +156,7 @@ def test_eviction_and_cleaning_read_the_index_only(connection: apsw.Connection) 
     "harm",
     [
         "DELETE FROM totals",
-        "INSERT INTO totals VALUES (1, 1)",
+        "INSERT INTO totals VALUES (1, 1, 0)",
         "UPDATE totals SET bytes = 'x'",
         "UPDATE totals SET entries = x'00'",
     ],

@@ -132,3 +132,19 @@ def test_without_a_disk_memory_is_all_there_is() -> None:
     assert len(tiers.list(EVERYTHING, limit=10)) == 1
     assert tiers.remove(EVERYTHING) == 1
     tiers.close()
+
+
+def test_what_another_process_removed_leaves_this_ones_memory(scene: Scene, tmp_path: Path) -> None:
+    other = Scene(tmp_path)
+    scene.tiers.put(entry_of(1))
+    scene.disk.flush()
+    assert other.find(1) is not None
+    other.tiers.follow()
+    assert other.memory.stats().entries == 1, "nothing was removed: nothing to let go of"
+    scene.tiers.remove(Selection(model="gpt-4o"))
+    before = other.tiers.generation
+    other.tiers.follow()
+    assert other.memory.stats().entries == 0
+    assert other.tiers.generation > before, "answers asked for before are not stored"
+    assert other.find(1) is None
+    other.tiers.close()

@@ -71,6 +71,14 @@ class Store(Protocol):
         ...
 
 
+class SharedStore(Store, Protocol):
+    """A store that other processes use too."""
+
+    def removals(self) -> int:
+        """A number that changes when any process removed entries on purpose."""
+        ...
+
+
 class FastStore(Store, Protocol):
     """A store in memory: its `get` never waits, and `peek` is a look that counts nothing."""
 

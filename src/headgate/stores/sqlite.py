@@ -99,6 +99,10 @@ class SqliteStore:
             name="sqlite", entries=entries, size_bytes=size_bytes, **engine.tally.counts()
         )
 
+    def removals(self) -> int:
+        """Changes when any process removed entries from the file; -1 where it cannot be read."""
+        return -1 if self._closed else self._own().removals()
+
     def flush(self) -> None:
         """Commits what was put: it survives the end of this process at once, and a loss of power
         from the next checkpoint of the log on (`synchronous = NORMAL`)."""
@@ -144,6 +148,14 @@ class _Engine:
         except StoreError:
             self.tally.add("errors")
             return 0, 0
+
+    def removals(self) -> int:
+        try:
+            with self.file.connection() as connection:
+                return sqlite_rows.removals(connection)
+        except StoreError:
+            self.tally.add("errors")
+            return -1
 
     def count(self, selection: Selection, now_s: float) -> int:
         try:

@@ -131,7 +131,7 @@ class DatabaseFile:
                 session = self._open_or_replace()
         except (apsw.Error, OSError, StoreError) as problem:
             if self._retry_at_s is None:
-                _LOG.warning("the disk tier is off, answers are not kept: %s", problem)
+                _LOG.warning("the disk tier is off, answers are kept in memory only: %s", problem)
             self._retry_at_s = now_s + RETRY_AFTER_S
             raise StoreError(f"cannot open {self.path}: {problem}") from problem
         self._retry_at_s = None

@@ -19,8 +19,10 @@ CREATE TABLE entries (
   used_s REAL NOT NULL, bytes INTEGER NOT NULL, row BLOB NOT NULL
 );
 CREATE INDEX by_use ON entries (used_s, expires_s, bytes);
-CREATE TABLE totals (entries INTEGER NOT NULL, bytes INTEGER NOT NULL);
-INSERT INTO totals VALUES (0, 0);
+CREATE TABLE totals (
+  entries INTEGER NOT NULL, bytes INTEGER NOT NULL, removals INTEGER NOT NULL
+);
+INSERT INTO totals VALUES (0, 0, 0);
 CREATE TRIGGER entry_added AFTER INSERT ON entries BEGIN
   UPDATE totals SET entries = entries + 1, bytes = bytes + new.bytes;
 END;
@@ -136,7 +138,8 @@ def _is_unicode(selection: Selection) -> bool:
 
 
 def remove(connection: apsw.Connection, selection: Selection, now_s: float) -> int:
-    """Removes the rows that match; returns how many."""
+    """Removes the rows that match, which every process learns by `removals`; returns how many."""
+    connection.execute("UPDATE totals SET removals = removals + 1")
     if selection == EVERYTHING:
         connection.execute("DELETE FROM entries")
         return connection.changes()
@@ -180,6 +183,11 @@ def totals(connection: apsw.Connection) -> tuple[int, int]:
     if len(rows) != 1:
         raise apsw.CorruptError("totals is one row")
     return int(_number(rows[0][0])), int(_number(rows[0][1]))
+
+
+def removals(connection: apsw.Connection) -> int:
+    """How often `remove` was called, by any process, since the file was made."""
+    return int(_number(connection.execute("SELECT removals FROM totals").fetchall()[0][0]))
 
 
 def _number(value: object) -> float:

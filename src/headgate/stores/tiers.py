@@ -10,22 +10,29 @@ import builtins
 
 from headgate.clock import Clock
 from headgate.core.freshness import is_fresh
-from headgate.stores.base import FastStore, Store, StoreStats
-from headgate.types import Call, Entry, Selection
+from headgate.stores.base import FastStore, SharedStore, Store, StoreStats
+from headgate.types import EVERYTHING, Call, Entry, Selection
+
+FOLLOW_EVERY_S = 1.0
+"""How long what another process removed may still be served from this one's memory."""
 
 
 class Tiers:
     """The memory tier and, with `cache.persist`, the disk tier below it. Safe from any thread."""
 
-    def __init__(self, memory: FastStore, below: Store | None, clock: Clock) -> None:
+    def __init__(self, memory: FastStore, below: SharedStore | None, clock: Clock) -> None:
         self.memory = memory
         self.below = below
         self.generation = 0
         """Rises with every removal: an answer asked for in an earlier one is not to be stored."""
         self._clock = clock
+        self._removals = -1 if below is None else below.removals()
+        self._follower: asyncio.Task[None] | None = None
 
     async def find(self, call: Call) -> Entry | None:
         """A fresh entry of any tier; memory once more at the end, as it may have come meanwhile."""
+        if self.below is not None and (self._follower is None or self._follower.done()):
+            self._follower = asyncio.ensure_future(self._follow_for_ever())
         return self._in_memory(call) or await self._below(call) or self._in_memory(call)
 
     def put(self, entry: Entry) -> None:
@@ -46,6 +53,22 @@ class Tiers:
         if self.below is None:
             return removed
         return max(removed, self.below.remove(selection, now_s=now_s, dry_run=dry_run))
+
+    def follow(self) -> None:
+        """Empties memory if any process (this one included) removed entries from the slower tier
+        since the last time: which of them stand here too is not worth finding out."""
+        removals = -1 if self.below is None else self.below.removals()
+        if removals != self._removals:
+            self._removals = removals
+            self.generation += 1
+            self.memory.remove(EVERYTHING, now_s=self._clock.epoch())
+
+    async def _follow_for_ever(self) -> None:
+        """On the home loop, from the first miss on: before that memory holds nothing."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(FOLLOW_EVERY_S)
+            await loop.run_in_executor(None, self.follow)
 
     def list(self, selection: Selection, *, limit: int) -> builtins.list[Entry]:
         """Up to `limit` selected entries of the lowest tier (which has them all), or of memory."""

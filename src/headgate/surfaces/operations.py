@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
@@ -148,10 +149,16 @@ def _selection(fields: dict[str, Any]) -> Selection:
             namespace=fields.get("namespace"),
             tag=fields.get("tag"),
             older_than_s=None if older is None else parse_duration(older),
-            key=bytes.fromhex(fields["key"]) if "key" in fields else None,
+            key=_key(fields["key"]) if "key" in fields else None,
         )
     except ValueError as error:
         raise BadRequest(str(error)) from None
+
+
+def _key(text: str) -> bytes:
+    if not re.fullmatch("[0-9a-fA-F]{64}", text):
+        raise BadRequest('"key" must be 64 hexadecimal digits')
+    return bytes.fromhex(text)
 
 
 def _query(raw: bytes) -> dict[str, Any]:
