@@ -60,6 +60,13 @@ def test_only_headers_on_the_list_go_upstream() -> None:
     assert head.credential == ()
 
 
+@pytest.mark.parametrize("name", ["", None, 5, ["m"], "m" * 501], ids=lambda name: str(name)[:9])
+def test_what_is_no_name_of_a_model_is_refused(name: Any) -> None:
+    with pytest.raises(BadRequest, match='"model" must be a'):
+        plan_of({**BODY, "model": name})
+    assert plan_of({**BODY, "model": "m" * 500}).model == "m" * 500
+
+
 def test_a_credential_is_kept_apart_from_what_is_forwarded() -> None:
     head = head_of(authorization="Bearer a", x_api_key="b")
     assert head.credential == ((b"authorization", b"Bearer a"), (b"x-api-key", b"b"))

@@ -306,6 +306,15 @@ def test_a_persistent_cache_survives_the_process(tmp_path: Path) -> None:
     assert ran(program) == ["put", "asked", "asked", "3", "0"]
 
 
+@pytest.mark.parametrize("latency_ms", [-5.0, float("nan"), float("inf")])
+def test_what_is_no_time_spoils_no_average(latency_ms: float) -> None:
+    metrics = LLMMetrics()
+    metrics.record_call("m", latency_ms, tokens=-5)
+    metrics.record_call("m", 10.0, tokens=7)
+    row = metrics.get_stats()["by_model"]["m"]
+    assert (row["calls"], row["latency_avg"], row["tokens"]) == (2, 5.0, 7)
+
+
 AFTER_THE_END = """
 import atexit
 from headgate import errors

@@ -174,6 +174,11 @@ def test_a_listing_that_makes_no_sense_is_a_bad_request(door: Any, query: str) -
     assert door.get(f"/api/admin/cache?{query}").status == 400
 
 
+def test_a_key_that_is_none_is_told_what_a_key_is(door: Any) -> None:
+    got = door.get("/api/admin/cache?key=zz")
+    assert got.json["error"]["message"] == '"key" must be 64 hexadecimal digits'
+
+
 def test_metrics_are_served_in_the_scrapers_format(door: Any) -> None:
     got = door.get("/metrics", {"host": "x", "accept": "application/openmetrics-text"})
     assert got.headers["content-type"].startswith("application/openmetrics-text")
@@ -197,3 +202,10 @@ def test_without_configured_models_the_only_provider_lists_its_own(door: Any) ->
 def test_without_a_provider_the_list_is_empty(open_door: Callable[..., Any]) -> None:
     listed = open_door(Config()).get("/v1/models").json
     assert (listed["data"], listed["first_id"]) == ([], None)
+
+
+def test_an_empty_namespace_lists_the_entries_that_have_none(door: Any) -> None:
+    ask_about(door, "in none")
+    ask_about(door, "in one", **{"headgate-namespace": "night"})
+    listed = door.get("/api/admin/cache?namespace=").json["entries"]
+    assert [entry["namespace"] for entry in listed] == [""]

@@ -163,7 +163,8 @@ def _key(text: str) -> bytes:
 
 def _query(raw: bytes) -> dict[str, Any]:
     try:
-        return dict(parse_qsl(raw.decode("ascii"), strict_parsing=bool(raw), max_num_fields=20))
+        pairs = parse_qsl(raw.decode("ascii"), True, strict_parsing=bool(raw), max_num_fields=20)
+        return dict(pairs)
     except ValueError as error:
         raise BadRequest(f"query string: {error}") from None
 
