@@ -131,7 +131,7 @@ class Admission:
         ignored = set(config.cache.ignore_fields)
         if config.cache.scope == "user":
             ignored -= {"user", "safety_identifier", "metadata"}
-        self._ignored = frozenset(ignored | {"model"})
+        self._ignored = frozenset(ignored)
 
     def head(self, headers: Iterable[tuple[bytes, bytes]]) -> Head:
         """As `read_head`; remembered, as a client sends the same twenty headers again and again."""
