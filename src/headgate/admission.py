@@ -8,13 +8,10 @@ construction, no parse); only unseen bytes are parsed, checked and made canonica
 from __future__ import annotations
 
 import difflib
-import re
 from collections.abc import Iterable
 from hashlib import sha256
-from itertools import islice
 from typing import Any, TypeVar
 
-import msgspec
 from msgspec import Struct
 
 from headgate.config import Config
@@ -23,16 +20,21 @@ from headgate.core.controls import read_controls
 from headgate.core.eligibility import bypass_reason
 from headgate.core.fingerprint import (
     BEHAVIOUR_HEADERS,
+    STREAMED_OPERATIONS,
+    USAGE_OPERATIONS,
     digest,
     raw_prefix,
     request_key,
     route_of,
     scope_of,
+    without_shape,
 )
+from headgate.core.rewrite import renamed
 from headgate.core.verdict import LIMIT_FIELDS
 from headgate.errors import BadRequest, UnknownModel
+from headgate.layers.settings import policy_of
 from headgate.providers.settings import DEFAULT_BASE_URLS
-from headgate.types import NO_CONTROLS, Call, Controls, Headers, Target, WireRequest
+from headgate.types import NO_CONTROLS, Call, Controls, Headers, Policy, Target, WireRequest
 
 PLANS_MAX = 20_000
 """Plans remembered by raw digest; about 400 bytes each."""
@@ -41,8 +43,8 @@ MODEL_CHARS_MAX = 500
 """A longer name is none, and would stay: in plans, in the metrics, in a header of each reply."""
 HEADS_MAX = 256
 """Sets of headers remembered; uvicorn lets each have 64 KB."""
-_LOOKS = 3
 
+_CHOICES_MAX = 1_000
 _FORWARDED, _CREDENTIAL, _BEHAVIOUR, _CONTROL, _LENGTH, _ENCODING = range(1, 7)
 _KINDS = {
     **dict.fromkeys((b"content-type", b"accept", b"traceparent"), _FORWARDED),
@@ -80,8 +82,10 @@ class Plan(Struct, frozen=True):
     asked: str
     """The model as the body spells it, provider prefix included."""
     target: Target
-    ttl_s: float
+    policy: Policy
     streamed: bool
+    usage_wanted: bool
+    choices: int
     bypass: str
     limit_explicit: bool
 
@@ -159,9 +163,11 @@ class Admission:
         """The call to put through the stack when memory has no answer. `path` is relative to the
         API root and holds the query string."""
         controls = head.controls
-        ttl_s = plan.ttl_s if controls.ttl_s is None else min(plan.ttl_s, controls.ttl_s)
+        ttl_s = plan.policy.ttl_s
+        if controls.ttl_s is not None:
+            ttl_s = min(ttl_s, controls.ttl_s)
         if plan.target.model != plan.asked:
-            body = _renamed(body, plan.target.model)
+            body = renamed(body, plan.target.model)
         request = WireRequest(path, body, head.forwarded, head.credential)
         return Call(
             operation=plan.operation,
@@ -173,7 +179,10 @@ class Admission:
             controls=controls,
             ttl_s=ttl_s,
             streamed=plan.streamed,
+            usage_wanted=plan.usage_wanted,
+            choices=plan.choices,
             limit_explicit=plan.limit_explicit,
+            policy=plan.policy,
             bypass=plan.bypass,
         )
 
@@ -182,8 +191,7 @@ class Admission:
         known = (operation, head.credential, head.behaviour, head.controls.namespace, query)
         found = self._prefixes.get(known)
         if found is None:
-            who = digest(*(part for header in head.credential for part in header))
-            scope = scope_of(b"credential", who, head.controls.namespace)
+            scope = self._scope(head)
             headers = (*head.behaviour, (b"?", query))
             found = raw_prefix(operation, scope, headers), scope
             _remember(self._prefixes, known, found, PREFIXES_MAX)
@@ -196,17 +204,16 @@ class Admission:
         asked = _model_in(fields)
         model, target = self.resolve(asked, operation)
         streamed = _flag_in(fields, "stream")
-        cache = self._config.cache
-        own = cache.models.get(model)
-        enabled = cache.enabled if own is None or own.enabled is None else own.enabled
-        bypass = bypass_reason(operation, fields) or ("" if enabled else "disabled")
-        route = self._route(target)
+        policy = policy_of(self._config.cache, model)
+        bypass = bypass_reason(operation, fields, policy)
+        if streamed and operation not in STREAMED_OPERATIONS:
+            bypass = bypass or "stream"
         key = request_key(
             operation=operation,
             scope=scope,
-            route=route,
+            route=self._route(target),
             headers=(*head.behaviour, (b"?", query)),
-            fields={**fields, "model": model},
+            fields={**self._shapeless(operation, fields, target), "model": model},
             ignored=self._ignored,
         )
         return Plan(
@@ -216,11 +223,26 @@ class Admission:
             model=model,
             asked=asked,
             target=target,
-            ttl_s=cache.ttl if own is None or own.ttl is None else own.ttl,
+            policy=policy,
             streamed=streamed,
-            bypass=bypass or ("stream" if streamed else ""),
+            usage_wanted=operation not in USAGE_OPERATIONS or _asks_usage(fields),
+            choices=_choices_in(fields),
+            bypass=bypass,
             limit_explicit=any(fields.get(name) is not None for name in LIMIT_FIELDS),
         )
+
+    def _scope(self, head: Head) -> bytes:
+        """Who shares an entry: everyone in a namespace that the operator listed, else whoever
+        sends this credential."""
+        namespace = head.controls.namespace
+        if namespace and namespace in self._config.cache.shared_namespaces:
+            return scope_of(b"shared", b"", namespace)
+        who = digest(*(part for header in head.credential for part in header))
+        return scope_of(b"credential", who, namespace)
+
+    def _shapeless(self, operation: str, fields: dict[str, Any], target: Target) -> dict[str, Any]:
+        asked = self._config.providers[target.provider].ask_stream_usage
+        return without_shape(operation, fields, usage_is_asked=asked)
 
     def _route(self, target: Target) -> bytes:
         route = self._routes.get(target.name)
@@ -303,29 +325,15 @@ def _flag_in(fields: dict[str, Any], name: str) -> bool:
     return bool(value)
 
 
-class _Named(Struct):
-    model: str
+def _asks_usage(fields: dict[str, Any]) -> bool:
+    options = fields.get("stream_options")
+    return isinstance(options, dict) and options.get("include_usage") is True
 
 
-_MODEL = re.compile(rb'"model"\s*:\s*("(?:[^"\\]|\\.)*")')
-_decode_name = msgspec.json.Decoder(_Named).decode
-_decode_raw = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
-
-
-def _renamed(body: bytes, model: str) -> bytes:
-    """The body with another model name and every other byte unchanged.
-
-    Where the name is not found by looking (its key is escaped, or many fields of inner objects
-    have the same one), every field keeps its bytes and its place, and white space around it goes.
-    """
-    name = msgspec.json.encode(model)
-    for match in islice(_MODEL.finditer(body), _LOOKS):
-        renamed = body[: match.start(1)] + name + body[match.end(1) :]
-        if _decode_name(renamed).model == model:
-            return renamed
-    fields = _decode_raw(body)
-    fields["model"] = msgspec.Raw(name)
-    return msgspec.json.encode(fields)
+def _choices_in(fields: dict[str, Any]) -> int:
+    """How many answers are asked for; what is no count is the provider's to refuse."""
+    count = fields.get("n")
+    return count if isinstance(count, int) and 1 <= count <= _CHOICES_MAX else 1
 
 
 def _remember(table: dict[Any, V], name: object, value: V, most: int) -> None:

@@ -116,6 +116,14 @@ class Metrics:
             row.tokens_out += usage.tokens_out
             row.cached += usage.tokens_cached
 
+    def record_usage(self, model: str, usage: Usage) -> None:
+        """Tokens of one upstream answer whose call is counted by `record_call` without them."""
+        with self._lock:
+            row = self._rows.get(model) or self._add(model)
+            row.tokens_in += usage.tokens_in
+            row.tokens_out += usage.tokens_out
+            row.cached += usage.tokens_cached
+
     def record_error(self, model: str, error: str) -> None:
         """One failure of kind `error` (a short name such as `rate_limit`). Does not count a call:
         whoever finishes a failed call records both."""

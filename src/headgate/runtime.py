@@ -66,9 +66,9 @@ class Runtime:
         self.clock = clock or SystemClock()
         self.metrics = Metrics()
         cache = self.config.cache
-        self._memory = MemoryStore(cache.maxsize, cache.max_bytes)
+        self._memory = MemoryStore(cache.maxsize, cache.max_bytes, cache.max_stale)
         self.tiers = Tiers(self._memory, _disk(self.config, self.clock), self.clock)
-        self._fill = Fill(self.tiers, self.clock)
+        self._fill = Fill(self.tiers, self.clock, self.metrics, cache.entry_max_bytes)
         self.admission = Admission(self.config)
         self._portal = Portal()
         self._keys = Keys(self.config)
@@ -77,6 +77,7 @@ class Runtime:
         self._monotonic = self.clock.monotonic
         self._peek = self._memory.peek
         self._record_hit = self.metrics.record_hit
+        self._replay_pause_s = cache.replay_pause
         self._epoch_offset_s = self.clock.epoch() - self.clock.monotonic()
         self._wires: dict[str, Wire] = {
             name: open_wire(settings)
@@ -85,7 +86,7 @@ class Runtime:
         }
         self._providers = pipeline.providers(self.config, self._wires, self.clock)
         self._stack = pipeline.stack(
-            pipeline.front(self.tiers, self._fill, self.metrics, self.clock),
+            pipeline.front(cache, self.tiers, self._fill, self.metrics, self.clock),
             pipeline.by_target(self._providers),
         )
 
@@ -185,21 +186,26 @@ class Runtime:
 
     # Calls that arrived over HTTP; on the home loop only.
 
-    def find(self, operation: str, head: Head, body: bytes, query: bytes) -> Plan | Entry:
-        """The stored reply to a request if memory has it, else the plan to `forward` it by.
+    def find(
+        self, operation: str, head: Head, body: bytes, query: bytes
+    ) -> tuple[Plan, Entry | None]:
+        """The plan to `forward` a request by, and the stored reply where memory has it in the shape
+        that is wanted: then there is nothing to forward.
 
         `head` comes from `admission.head`. Raises BadRequest and UnknownModel.
         """
         started_s = self._monotonic()
         plan = self.admission.plan(operation, head, body, query)
         if plan.bypass or head.controls is not NO_CONTROLS:
-            return plan
-        now_s = started_s + self._epoch_offset_s
-        entry = self._peek(plan.key, now_s)
+            return plan, None
+        entry = self._peek(plan.key, started_s + self._epoch_offset_s)
         if entry is None:
-            return plan
+            return plan, None
+        is_stream = entry.kind == "stream"
+        if is_stream != plan.streamed or (is_stream and self._replay_pause_s):
+            return plan, None
         self._record_hit(plan.model, (self._monotonic() - started_s) * 1000)
-        return entry
+        return plan, entry
 
     def now_s(self) -> float:
         """Seconds since 1970, as entries are stamped."""
@@ -328,7 +334,9 @@ def _disk(config: Config, clock: Clock) -> SharedStore | None:
     cache = config.cache
     if not (cache.enabled and cache.persist):
         return None
-    store: SharedStore = SqliteStore(Path(cache.persist_path), cache.persist_max_bytes, clock)
+    store: SharedStore = SqliteStore(
+        Path(cache.persist_path), cache.persist_max_bytes, clock, cache.max_stale
+    )
     return store
 
 

@@ -11,9 +11,9 @@ import re
 
 from headgate.errors import UpstreamGarbled
 
-EVENT_MAX_BYTES = 1_000_000
-"""Of one event; the largest known, a finished `/responses` answer with everything in it, stays far
-below."""
+EVENT_MAX_BYTES = 16_000_000
+"""Of one event: the end of a `/responses` stream repeats the whole answer, and the instructions and
+tools of the request, whose body may have 10 MB."""
 
 # Two line ends in a row. A CR may be the first half of a CRLF, so after a line that ended with LF
 # the byte behind it decides, and is waited for. After a bare CR nothing is waited for: a stream of

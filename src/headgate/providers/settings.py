@@ -37,6 +37,9 @@ class ProviderConfig:
     """A larger answer is an error."""
     connections_max: Annotated[int, Bounds(1, 10_000)] = 1000
     """Connections to this provider at a time."""
+    ask_stream_usage: bool = True
+    """Add `stream_options.include_usage` to streamed chat and completions calls that lack it, and
+    withhold the extra event from clients that did not ask."""
     latency: Annotated[Seconds, Bounds(0)] = 0.0
     """`fake` only: how long it takes to answer."""
 

@@ -29,11 +29,16 @@ class Tiers:
         self._removals = -1 if below is None else below.removals()
         self._follower: asyncio.Task[None] | None = None
 
-    async def find(self, call: Call) -> Entry | None:
-        """A fresh entry of any tier; memory once more at the end, as it may have come meanwhile."""
+    async def find(self, call: Call, stale_s: float = 0.0) -> Entry | None:
+        """An entry of any tier that is fresh, or past its time by at most `stale_s`; memory once
+        more at the end, as it may have come meanwhile."""
         if self.below is not None and (self._follower is None or self._follower.done()):
             self._follower = asyncio.ensure_future(self._follow_for_ever())
-        return self._in_memory(call) or await self._below(call) or self._in_memory(call)
+        return (
+            self._in_memory(call, stale_s)
+            or await self._below(call, stale_s)
+            or self._in_memory(call, stale_s)
+        )
 
     def put(self, entry: Entry) -> None:
         """Keeps `entry` in every tier that can hold it."""
@@ -85,18 +90,19 @@ class Tiers:
         if self.below is not None:
             self.below.close()
 
-    def _in_memory(self, call: Call) -> Entry | None:
+    def _in_memory(self, call: Call, stale_s: float) -> Entry | None:
         now_s = self._clock.epoch()
-        entry = self.memory.peek(call.key, now_s)
-        return entry if entry and is_fresh(entry, call.controls, now_s) else None
+        entry = self.memory.peek(call.key, now_s, stale_s)
+        return entry if entry and is_fresh(entry, call.controls, now_s, stale_s) else None
 
-    async def _below(self, call: Call) -> Entry | None:
+    async def _below(self, call: Call, stale_s: float) -> Entry | None:
         if self.below is None:
             return None
         now_s, generation = self._clock.epoch(), self.generation
         loop = asyncio.get_running_loop()
-        entry = await loop.run_in_executor(None, self.below.get, call.key, call.scope, now_s)
-        if entry is None or not is_fresh(entry, call.controls, now_s):
+        get = self.below.get
+        entry = await loop.run_in_executor(None, get, call.key, call.scope, now_s, stale_s)
+        if entry is None or not is_fresh(entry, call.controls, now_s, stale_s):
             return None
         if generation == self.generation:
             self.memory.put(entry, now_s)
