@@ -86,6 +86,7 @@ class Item(Struct):
 
     @property
     def is_refusal(self) -> bool:
+        """Whether any part of a message says no."""
         parts = self.content if isinstance(self.content, list) else ()
         return any(isinstance(part, dict) and part.get("type") == "refusal" for part in parts)
 
