@@ -264,7 +264,9 @@ def test_the_shape_of_an_answer_is_not_in_the_key(operation: str, more: dict[str
      ("chat", {"stream_options": "x"})],
     ids=str,
 )  # fmt: skip
-def test_what_else_is_said_about_streams_is_in_the_key(operation: str, more: dict[str, Any]) -> None:
+def test_what_else_is_said_about_streams_is_in_the_key(
+    operation: str, more: dict[str, Any]
+) -> None:
     plain = plan_of(BODY, operation=operation)
     assert plan_of({**BODY, **more}, operation=operation).key != plain.key
 
@@ -377,7 +379,9 @@ def test_time_to_live_is_the_models_and_the_caller_may_shorten_it(
     plan = admission.plan("chat", head, body)
     assert admission.call("/x", head, body, plan).ttl_s == ttl_s
     assert (
-        plan_of({**BODY, "model": "n"}, Config(cache=cache, providers=OPENAI.providers)).policy.ttl_s
+        plan_of(
+            {**BODY, "model": "n"}, Config(cache=cache, providers=OPENAI.providers)
+        ).policy.ttl_s
         == 60
     )
 

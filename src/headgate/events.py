@@ -77,7 +77,7 @@ class Events:
 
     def _take(self, events: list[bytes]) -> None:
         """Looks at complete events and makes them ready, joined as they came."""
-        inspection, good = self.inspection, []
+        inspection, good = self.inspection, list[bytes]()
         try:
             for raw in events:
                 finished = inspection.is_finished

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from headgate.clock import Clock
 from headgate.config import Config
-from headgate.flight import FlightLimits
+from headgate.joining.flight import FlightLimits
 from headgate.layers.cache import Serving, cache
 from headgate.layers.coalesce import coalesce
 from headgate.layers.fill import Fill

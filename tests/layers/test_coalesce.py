@@ -18,7 +18,7 @@ from headgate.core.fingerprint import shape_key
 from headgate.core.shapes import whole_of
 from headgate.core.sse import split
 from headgate.errors import StreamBroken
-from headgate.flight import FlightLimits
+from headgate.joining.flight import FlightLimits
 from headgate.layers.coalesce import coalesce
 from headgate.providers.fake import fake_reply
 from headgate.stream import Chunks, UsageEvent, Value, Whole

@@ -114,8 +114,8 @@ def test_what_was_removed_while_the_disk_was_read_is_not_copied_up(scene: Scene)
     scene.forget()
     read = scene.disk.get
 
-    def get(key: bytes, scope: bytes, now_s: float) -> Entry | None:
-        found = read(key, scope, now_s)
+    def get(key: bytes, scope: bytes, now_s: float, stale_s: float) -> Entry | None:
+        found = read(key, scope, now_s, stale_s)
         scene.tiers.remove(EVERYTHING)
         return found
 

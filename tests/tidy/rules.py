@@ -65,6 +65,8 @@ EXEMPT: dict[str, dict[str, str]] = {
 
 # Source files without a test file of their own name: {path: where they are tested instead, and why}
 WITHOUT_MIRROR: dict[str, str] = {
+    "src/headgate/layers/cache_settings.py": "defaults and bounds only: tests/test_config_file.py, "
+    "and per model tests/test_admission.py",
     "src/headgate/layers/settings.py": "defaults and bounds only: tests/test_config_file.py",
     "src/headgate/providers/settings.py": "defaults and bounds only: tests/test_config_file.py",
     "src/headgate/providers/wire.py": "a Protocol: tests/providers/test_wire_client.py holds the "

@@ -18,7 +18,7 @@ from headgate.core.inspection_rules import (
     garbled,
     why_skipped,
 )
-from headgate.core.verdict import RawUsage, Verdict, label_of, usage_of
+from headgate.core.verdict import RawUsage, Verdict, calls_tools_by, label_of, usage_of
 from headgate.types import NO_USAGE
 
 
@@ -113,7 +113,7 @@ class ChunkInspection:
         finishes = self._ends()
         skip = early(self) or ("incomplete" if len(self._finishes) < choices else "")
         skip = skip or why_skipped(finishes, self._arguments.values(), limit_explicit)
-        return Verdict(skip, label_of(finishes), self.usage)
+        return Verdict(skip, label_of(finishes), self.usage, calls_tools_by(finishes))
 
     def _ends(self) -> list[str | None]:
         ends: list[str | None] = []

@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Struct
 
 from headgate.core.inspection_rules import END, ERROR, PLAIN, decoded_event, early, why_skipped
-from headgate.core.verdict import RawUsage, Verdict, label_of, usage_of
+from headgate.core.verdict import RawUsage, Verdict, calls_tools_by, label_of, usage_of
 from headgate.types import NO_USAGE
 
 
@@ -103,4 +103,4 @@ class MessageInspection:
         is_whole = self._has_begun and not self._open
         skip = early(self) or ("" if is_whole else "incomplete")
         skip = skip or why_skipped(finishes, self._arguments.values(), limit_explicit)
-        return Verdict(skip, label_of(finishes), self.usage)
+        return Verdict(skip, label_of(finishes), self.usage, calls_tools_by(finishes))

@@ -102,4 +102,4 @@ class ResponseInspection:
             return verdict
         finishes = ["refusal"] if self._is_refused else [verdict.finish]
         skip = why_skipped(finishes, self._arguments, limit_explicit)
-        return Verdict(skip, label_of(finishes), self.usage)
+        return Verdict(skip, label_of(finishes), self.usage, verdict.calls_tools)

@@ -36,6 +36,11 @@ the limit is part of the key."""
 LIMIT_FIELDS = frozenset({"max_tokens", "max_completion_tokens", "max_output_tokens"})
 
 
+_TOOL_FINISHES = frozenset({"tool_calls", "tool_use", "function_call"})
+_TOOL_ITEMS = frozenset({"function_call", "custom_tool_call"})
+"""Output items of `/responses`, whose finish is `completed` all the same."""
+
+
 class _Function(Struct):
     arguments: str = "{}"
 
@@ -118,6 +123,8 @@ class Verdict(Struct, frozen=True):
     skip: str
     finish: str
     usage: Usage
+    calls_tools: bool = False
+    """The answer asks the client to run a function."""
 
 
 def judge(operation: str, status: int, content: bytes, *, limit_explicit: bool) -> Verdict:
@@ -141,7 +148,15 @@ def weigh(operation: str, answer: Answer, *, limit_explicit: bool) -> Verdict:
     skip = "error_in_answer" if answer.error else skip_of(finishes, limit_explicit)
     if not skip and not arguments_parse(_arguments(answer)):
         skip = "tool_arguments"
-    return Verdict(skip, label_of(finishes), usage)
+    calls_tools = calls_tools_by(finishes) or any(
+        item.type in _TOOL_ITEMS for item in answer.output or ()
+    )
+    return Verdict(skip, label_of(finishes), usage, calls_tools)
+
+
+def calls_tools_by(finishes: Iterable[str | None]) -> bool:
+    """Whether one of these ends says that the client is to run a function."""
+    return any(finish in _TOOL_FINISHES for finish in finishes)
 
 
 def label_of(finishes: Iterable[str | None]) -> str:

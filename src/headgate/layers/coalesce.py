@@ -8,21 +8,35 @@ task instead gave 5 of 5 followers its CancelledError. Whole and streamed calls 
 from __future__ import annotations
 
 import asyncio
+from enum import Enum, auto
 
 from msgspec.structs import replace
 
 from headgate.core.fingerprint import shape_key
 from headgate.errors import UpstreamFailed
-from headgate.fanout import WithoutUsage
-from headgate.flight import Flight, FlightLimits
+from headgate.joining.fanout import WithoutUsage
+from headgate.joining.flight import Flight, FlightLimits
+from headgate.joining.waits import Waits
 from headgate.reshape import reshaped
 from headgate.stream import Value, Whole
 from headgate.types import Call, Layer, Reply, Service, WireRequest
-from headgate.waits import Waits
 
 _TRANSIENT = frozenset({408, 500, 502, 503, 504, 529})
 """What one more attempt may not meet again. 429 is not among them: another call would be refused
 too, and count against the same limit."""
+
+
+class _Next(Enum):
+    """What a caller does that has nothing from the flight it joined."""
+
+    ALONE = auto()
+    """Ask for itself: the answer cannot be copied."""
+    OWN_SHAPE = auto()
+    """Join or ask under the key of its shape: the answer cannot be converted."""
+    SUCCESSOR = auto()
+    """Join or lead the one call more that a failure is worth."""
+    ANOTHER_LEADER = auto()
+    """Join or lead another call: this one was cancelled from outside."""
 
 
 def coalesce(limits: FlightLimits) -> Layer:
@@ -42,51 +56,58 @@ class _Coalescing:
         if not _may_share(call):
             return await self._alone(call)
         # A flight that fails has one successor, which those who joined it share; then it is said.
-        is_last = not isinstance(call.request, WireRequest)
+        may_fail = isinstance(call.request, WireRequest)
         while True:
             flight = self._flights.get(call.key)
-            if flight is not None and self._waits.would_never_end(call):
+            if flight is None or flight.is_full:
+                return await self._lead(call)
+            if self._waits.would_never_end(call):
                 return await self._alone(call)
-            leads = flight is None or flight.is_full
-            if flight is None or leads:
-                flight = self._depart(call)
-            try:
-                reply = await self._head_of(flight, call)
-                if reply is not None and leads:
-                    return _led(reply, flight, call)
-                if reply is not None and (is_last or reply.status not in _TRANSIENT):
-                    shared = await _shared(reply, flight, call)
-                    if shared is not None:
-                        return shared
-                    if isinstance(reply.body, Value):
-                        return await self._alone(call)
-                    call = replace(call, key=shape_key(call.key, streamed=call.streamed))
-                    continue
-            except UpstreamFailed:
-                if is_last or leads:
-                    raise
-            is_last = is_last or not flight.task.cancelled()
+            outcome = await self._follow(flight, call, may_fail)
+            if isinstance(outcome, Reply):
+                return outcome
+            if outcome is _Next.ALONE:
+                return await self._alone(call)
+            if outcome is _Next.OWN_SHAPE:
+                call = replace(call, key=shape_key(call.key, streamed=call.streamed))
+            may_fail = may_fail and outcome is not _Next.SUCCESSOR
 
-    async def _head_of(self, flight: Flight, call: Call) -> Reply | None:
-        """The flight's reply, None if it was cancelled from outside. A caller cancelled here leaves
-        alone; the last one takes the flight down. Who gets a stream leaves when it closes it."""
-        flight.board()
-        reply: Reply | None = None
+    async def _lead(self, call: Call) -> Reply:
+        flight = self._flights[call.key] = Flight(self._below, call, self._limits, self._close)
+        reply = await self._head_of(flight, call)
+        if isinstance(reply.body, Whole | Value):
+            return reply
+        return replace(reply, body=flight.reader(usage_wanted=call.usage_wanted))
+
+    async def _follow(self, flight: Flight, call: Call, may_fail: bool) -> Reply | _Next:
         try:
-            with self._waits.waiting(call):
-                reply = await asyncio.shield(flight.head)
+            reply = await self._head_of(flight, call)
+            if may_fail and isinstance(reply.body, Whole) and reply.status in _TRANSIENT:
+                return _Next.SUCCESSOR
+            return await _shared(reply, flight, call)
+        except UpstreamFailed:
+            if may_fail:
+                return _Next.SUCCESSOR
+            raise
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if not flight.task.cancelled() or (task is not None and task.cancelling()):
                 raise
-        finally:
-            if reply is None or isinstance(reply.body, Whole | Value):
-                flight.leave()
-        return reply
+            return _Next.ANOTHER_LEADER
 
-    def _depart(self, call: Call) -> Flight:
-        flight = self._flights[call.key] = Flight(self._below, call, self._limits, self._close)
-        return flight
+    async def _head_of(self, flight: Flight, call: Call) -> Reply:
+        """The flight's reply. A caller cancelled here leaves alone; the last one takes the flight
+        down. Who gets a stream has a place on board until it closes its body."""
+        flight.board()
+        stays = False
+        try:
+            with self._waits.waiting(call):
+                reply = await asyncio.shield(flight.head)
+            stays = not isinstance(reply.body, Whole | Value)
+            return reply
+        finally:
+            if not stays:
+                flight.leave()
 
     def _close(self, flight: Flight) -> None:
         if self._flights.get(flight.key) is flight:
@@ -104,25 +125,19 @@ def _may_share(call: Call) -> bool:
     return bool(call.key) and open_to_all and not call.bypass
 
 
-def _led(reply: Reply, flight: Flight, call: Call) -> Reply:
-    """The reply for the caller whose call the flight is."""
-    if isinstance(reply.body, Whole | Value):
-        return reply
-    return replace(reply, body=flight.reader(usage_wanted=call.usage_wanted))
-
-
-async def _shared(reply: Reply, flight: Flight, call: Call) -> Reply | None:
-    """A follower's own copy of the reply; None where the flight has nothing for it: its answer
-    cannot be copied, or not be given in the shape this call wants."""
+async def _shared(reply: Reply, flight: Flight, call: Call) -> Reply | _Next:
+    """A follower's own copy of the reply, in the shape its call wants, where there can be one."""
     is_same = flight.streamed == call.streamed
     body = reply.body
     if isinstance(body, Value):
         if body.loose:
-            return None
+            return _Next.ALONE
     elif isinstance(body, Whole):
         body = Whole(body.content)
     else:
         body = flight.reader(usage_wanted=call.usage_wanted or not is_same)
     provenance = replace(reply.provenance, collapsed=True, stored=False)
     reply = replace(reply, body=body, provenance=provenance)
-    return reply if is_same or reply.status != 200 else await reshaped(reply, call)
+    if is_same or reply.status != 200:
+        return reply
+    return await reshaped(reply, call) or _Next.OWN_SHAPE

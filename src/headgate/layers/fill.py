@@ -14,15 +14,13 @@ from msgspec.structs import replace
 
 from headgate.clock import Clock
 from headgate.core.inspection import inspect
-from headgate.core.verdict import Verdict, judge
-from headgate.errors import HeadgateError
+from headgate.core.keeping import reason_of, worth
+from headgate.core.verdict import judge
 from headgate.events import Events
 from headgate.metrics import Metrics
 from headgate.stores.tiers import Tiers
 from headgate.stream import Value, Whole
 from headgate.types import NO_USAGE, Call, Entry, Reply, Service
-
-_REFUSALS = frozenset({"finish_refusal", "finish_content_filter"})
 
 
 class Fill:
@@ -63,7 +61,7 @@ class Fill:
         explicit = call.limit_explicit and call.policy.truncated
         verdict = judge(call.operation, reply.status, content, limit_explicit=explicit)
         reply = replace(reply, usage=verdict.usage)
-        skip, ttl_s = _worth(call, verdict)
+        skip, ttl_s = worth(call.policy, call.ttl_s, verdict)
         if call.streamed:
             skip = skip or "shape"
         if len(content) > self._entry_max_bytes:
@@ -99,9 +97,9 @@ class Fill:
         verdict = events.inspection.verdict(limit_explicit=explicit, choices=call.choices)
         reply = replace(reply, usage=verdict.usage)
         content = events.content()
-        skip, ttl_s = _worth(call, verdict)
+        skip, ttl_s = worth(call.policy, call.ttl_s, verdict)
         if error is not None and not events.inspection.has_failed:
-            skip = _broken(error)
+            skip = reason_of(error)
         if not call.streamed:
             skip = skip or "shape"
         if content is None:
@@ -147,20 +145,3 @@ class Fill:
             namespace=call.controls.namespace,
             tags=call.controls.tags,
         )
-
-
-def _worth(call: Call, verdict: Verdict) -> tuple[str, float]:
-    """Why the policy of its model does not keep an answer ("" if it does), and for how long."""
-    policy = call.policy
-    if verdict.skip in _REFUSALS and policy.refusal_ttl_s > 0:
-        return "", min(call.ttl_s, policy.refusal_ttl_s)
-    if not policy.tool_calls and verdict.calls_tools:
-        return verdict.skip or "tool_calls", call.ttl_s
-    return verdict.skip, call.ttl_s
-
-
-def _broken(error: BaseException) -> str:
-    """The countable reason why a stream is not kept that did not come to its end."""
-    if isinstance(error, GeneratorExit):
-        return "abandoned"
-    return error.code if isinstance(error, HeadgateError) else "stream_broken"

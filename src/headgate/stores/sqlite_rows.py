@@ -76,7 +76,11 @@ def find(connection: apsw.Connection, key: bytes) -> tuple[object, float] | None
 
 
 def put(
-    connection: apsw.Connection, entry: Entry, now_s: float, bytes_max: int, keep_stale_s: float
+    connection: apsw.Connection,
+    entry: Entry,
+    now_s: float,
+    bytes_max: int,
+    keep_stale_s: float = 0.0,
 ) -> int:
     """Writes `entry` in the place of its predecessor, and returns 1 if it could not be encoded.
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from headgate.errors import StreamBroken
-from headgate.fanout import Log, Reader, WithoutUsage
+from headgate.joining.fanout import Log, Reader, WithoutUsage
 from headgate.stream import Chunks, UsageEvent
 
 LONG_S = 20

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from headgate.errors import StreamBroken, UpstreamUnreachable
-from headgate.flight import Flight, FlightLimits
+from headgate.joining.flight import Flight, FlightLimits
 from headgate.stream import Chunks, Whole
 from headgate.types import Call, Reply, Target, WireRequest
 

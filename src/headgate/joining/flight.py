@@ -12,7 +12,7 @@ from collections.abc import Callable
 from msgspec import Struct
 
 from headgate.errors import StreamBroken
-from headgate.fanout import Log, Reader
+from headgate.joining.fanout import Log, Reader
 from headgate.stream import Value, Whole
 from headgate.types import Call, Invocation, Reply, Service
 

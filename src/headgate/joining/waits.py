@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-from headgate.flight import Flight
+from headgate.joining.flight import Flight
 from headgate.types import Call, Invocation
 
 
