@@ -142,8 +142,8 @@ class Policy(Struct, frozen=True):
     """Cache requests whose tools the provider runs."""
     server_state: bool = False
     """Cache requests that read or write state kept by the provider."""
-    temperature_max: float | None = None
-    """Cache only requests at or below this temperature; None: any."""
+    temperature_max: float = 2.0
+    """Cache only requests at or below this temperature; 2 is the most there is."""
 
 
 USUAL_POLICY = Policy()

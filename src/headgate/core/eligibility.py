@@ -56,12 +56,12 @@ def _uses_hosted_tools(fields: Mapping[str, Any]) -> bool:
     return searches or mcp or (isinstance(tools, list) and _any_hosted(tools))
 
 
-def _is_too_hot(fields: Mapping[str, Any], temperature_max: float | None) -> bool:
-    """A request that names no temperature gets the provider's, which is above 0."""
-    if temperature_max is None:
-        return False
-    temperature = fields.get("temperature", 1.0)
-    return not isinstance(temperature, int | float) or temperature > temperature_max
+def _is_too_hot(fields: Mapping[str, Any], temperature_max: float) -> bool:
+    """A request that names no temperature gets the provider's, which is 1 everywhere."""
+    temperature = fields.get("temperature")
+    if not isinstance(temperature, int | float):
+        temperature = 1.0
+    return temperature > temperature_max
 
 
 def _any_hosted(tools: list[Any]) -> bool:

@@ -95,8 +95,8 @@ class CacheConfig:
     """Cache requests with tools that the provider runs (search, MCP)."""
     server_state: bool = False
     """Cache requests that use state kept by the provider (store, previous_response_id)."""
-    temperature_max: Annotated[float | None, Bounds(0)] = None
-    """Cache only requests at or below this temperature; absent: any, and those that name none."""
+    temperature_max: Annotated[float, Bounds(0)] = 2.0
+    """Cache only requests at or below this temperature (1 where none is named); 2: any."""
     stale_if_error: Annotated[Seconds, Bounds(0)] = 0.0
     """How long past its time an entry may stand in for a failed call if the caller is silent."""
     max_stale: Annotated[Seconds, Bounds(0)] = 3600.0

@@ -38,8 +38,7 @@ class ProviderConfig:
     connections_max: Annotated[int, Bounds(1, 10_000)] = 1000
     """Connections to this provider at a time."""
     ask_stream_usage: bool = True
-    """Add `stream_options.include_usage` to streamed chat and completions calls that lack it, and
-    withhold the extra event from clients that did not ask."""
+    """Ask for usage in streams (`stream_options`); who did not ask does not see the extra event."""
     latency: Annotated[Seconds, Bounds(0)] = 0.0
     """`fake` only: how long it takes to answer."""
 
