@@ -27,6 +27,8 @@ ERRORS_MAX = 20
 FOLD = 64
 """Latencies of hits that may wait to be counted; folding them takes about 5 us."""
 
+_SHARES = (0.50, 0.95, 0.99)
+
 
 class _Row:
     """Counters of one model. All start at 0 at the model's first event."""
@@ -60,10 +62,6 @@ class _Row:
             self.counts[index] += end - start
             self.blocks[index // BLOCK] += end - start
             start = end
-
-    def quantiles_ms(self, *shares: float) -> list[float]:
-        """Latencies below which `shares` of the calls lie."""
-        return quantiles(self.counts, shares, self.blocks)
 
 
 class ModelSeries(Struct, frozen=True):
@@ -191,7 +189,7 @@ class Metrics:
 
 
 def _describe(row: _Row) -> dict[str, Any]:
-    p50, p95, p99 = row.quantiles_ms(0.50, 0.95, 0.99)
+    p50, p95, p99 = quantiles(row.counts, _SHARES, row.blocks)
     consulted = row.hits + row.misses
     return {
         "calls": row.calls,
