@@ -148,7 +148,10 @@ class Metrics:
         errors: dict[str, int] = {}
         for model, row in self._in_turn():
             by_model[model] = _describe(row)
-            errors |= {f"{model}:{kind}": count for kind, count in row.errors.items()}
+            for kind, count in row.errors.items():
+                # Two names may be spelled alike: model `a`, kind `b:c` and model `a:b`, kind `c`.
+                name = f"{model}:{kind}"
+                errors[name] = errors.get(name, 0) + count
         hits = sum(row["cache_hits"] for row in by_model.values())
         misses = sum(row["cache_misses"] for row in by_model.values())
         return {
