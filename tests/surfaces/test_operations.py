@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from headgate.config import Config, ModelConfig, ProviderConfig, ServerConfig
+from headgate.layers.settings import CacheConfig
+from headgate.stores.sqlite_file import CONNECTIONS_MAX
+from headgate.surfaces.operations import Operations
 from headgate.testing import FakeClock
 from headgate.types import Secret
 
@@ -183,6 +190,43 @@ def test_metrics_are_served_in_the_scrapers_format(door: Any) -> None:
     got = door.get("/metrics", {"host": "x", "accept": "application/openmetrics-text"})
     assert got.headers["content-type"].startswith("application/openmetrics-text")
     assert got.body.endswith(b"# EOF\n")
+
+
+@pytest.mark.parametrize("path", ["/metrics", "/api/metrics/llm"])
+def test_numbers_that_wait_for_the_disk_do_not_keep_others_waiting(
+    open_door: Callable[..., Any], tmp_path: Path, path: str
+) -> None:
+    cache = CacheConfig(persist=True, persist_path=str(tmp_path / "cache.db"))
+    door = open_door(Config(cache=cache))
+    operations = Operations(door.runtime)
+    other_answered = threading.Event()
+
+    async def ask(path: str) -> int:
+        headers = [(b"host", b"localhost")]
+        scope = {"path": path, "method": "GET", "headers": headers, "client": ("127.0.0.1", 1)}
+        return (await operations.answer(scope, b"")).status
+
+    async def ask_both() -> list[int]:
+        numbers = asyncio.ensure_future(ask(path))
+        await asyncio.sleep(0)
+        health = await ask("/healthz")
+        other_answered.set()
+        return [health, await numbers]
+
+    with ExitStack() as connections:
+        for _ in range(CONNECTIONS_MAX):
+            connections.enter_context(door.runtime.tiers.below._engine.file.connection())
+        in_time: list[bool] = []
+
+        def free_the_disk() -> None:
+            in_time.append(other_answered.wait(5))
+            connections.close()
+
+        waiting = threading.Thread(target=free_the_disk)
+        waiting.start()
+        assert door.run(ask_both()) == [200, 200]
+        waiting.join()
+    assert in_time == [True]
 
 
 def test_configured_models_are_listed_for_both_sdks(open_door: Callable[..., Any]) -> None:
