@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from headgate.errors import UpstreamGarbled
 from headgate.providers.settings import DEFAULT_BASE_URLS, ProviderConfig
 from headgate.providers.wire import Wire, WireLimits, WireReply
 from headgate.stream import Chunks, Whole
@@ -49,6 +50,9 @@ def http_service(config: ProviderConfig, wire: Wire) -> Service:
         headers = request.headers + (credential or request.credential)
         url = root + request.path
         answer = await wire.send(request.method, url, headers, request.body, limits)
+        if not 200 <= answer.status <= 599:
+            await answer.aclose()
+            raise UpstreamGarbled(f"the reply has status {answer.status}, which none can have")
         handed_on = _hand_on(answer.headers)
         marked = Provenance(attempts=1, target=call.target.name)
         # An error is read whole, whatever it calls itself: it may quote our credential.
