@@ -15,7 +15,7 @@ from headgate.config import Config, ModelConfig, ProviderConfig, ServerConfig
 from headgate.layers.settings import CacheConfig
 from headgate.stores.sqlite_file import CONNECTIONS_MAX
 from headgate.surfaces.operations import Operations
-from headgate.testing import FakeClock
+from headgate.testing import Answer, FakeClock, FakeProvider
 from headgate.types import Secret
 
 CHAT = {"model": "m", "messages": [{"role": "user", "content": "Hello?"}]}
@@ -241,6 +241,18 @@ def test_configured_models_are_listed_for_both_sdks(open_door: Callable[..., Any
 def test_without_configured_models_the_only_provider_lists_its_own(door: Any) -> None:
     ids = [model["id"] for model in door.get("/v1/models").json["data"]]
     assert "fake-large" in ids
+
+
+def test_a_list_of_models_that_is_a_stream_is_refused_and_let_go(
+    open_door: Callable[..., Any],
+) -> None:
+    with FakeProvider() as provider:
+        far = ProviderConfig(base_url=provider.base_url)
+        door = open_door(Config(providers={"far": far}))
+        provider.script(Answer(chunks=[b"data: 1\n\n", b"data: 2\n\n"], chunk_delay_s=60))
+        got = door.get("/v1/models")
+        assert (got.status, got.json["error"]["code"]) == (502, "upstream_garbled")
+        provider.wait_for_abandoned(1)
 
 
 def test_without_a_provider_the_list_is_empty(open_door: Callable[..., Any]) -> None:

@@ -13,7 +13,7 @@ import msgspec
 from headgate.admission import read_head
 from headgate.core.canonical import parse_object
 from headgate.core.units import parse_duration
-from headgate.errors import BadRequest, HeadgateError
+from headgate.errors import BadRequest, UpstreamGarbled
 from headgate.runtime import Runtime
 from headgate.stream import Whole
 from headgate.surfaces.exposition import Exposition
@@ -134,7 +134,8 @@ class Operations:
         path = f"/models?{query}" if query else "/models"
         reply = await self._runtime.ask(asked[0], "GET", path, head)
         if not isinstance(reply.body, Whole):
-            raise HeadgateError("the provider's list of models is a stream")
+            await reply.body.aclose()
+            raise UpstreamGarbled("the provider's list of models is a stream")
         return Answer(reply.status, reply.body.content, reply.headers)
 
 
