@@ -10,7 +10,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from plans import BODY, OPENAI, head_of, plan_of
 
-from headgate.admission import IDENTITY, PLANS_MAX, Admission, endpoint
+from headgate.admission import (
+    HEADER_BYTES_MAX,
+    HEADERS_MAX,
+    HEADS_MAX,
+    IDENTITY,
+    PLANS_MAX,
+    PREFIX_BYTES_MAX,
+    PREFIXES_MAX,
+    QUERY_BYTES_MAX,
+    Admission,
+    endpoint,
+    read_head,
+)
 from headgate.config import Config, ModelConfig, ProviderConfig
 from headgate.errors import BadRequest, UnknownModel
 from headgate.layers.settings import CacheConfig, ModelCacheConfig
@@ -132,6 +144,50 @@ def test_remembered_plans_are_bounded() -> None:
     for number in range(PLANS_MAX + 10):
         admission.plan("embeddings", head, b'{"model": "m", "input": "%d"}' % number)
     assert len(admission._plans) == PLANS_MAX
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        [(b"x-a", b"y" * HEADER_BYTES_MAX)],
+        [(b"x-%d" % number, b"") for number in range(HEADERS_MAX + 1)],
+        [(b"authorization", b"y" * (HEADER_BYTES_MAX // 2)), (b"x" * HEADER_BYTES_MAX, b"")],
+    ],
+)
+def test_too_many_or_too_large_headers_are_431_and_not_remembered(headers: Any) -> None:
+    admission = Admission(OPENAI)
+    with pytest.raises(BadRequest, match="at most 100 headers of 32768 bytes") as caught:
+        admission.head(headers)
+    assert (caught.value.status_hint, caught.value.code) == (431, "headers_too_large")
+    assert admission._heads == {}
+
+
+def test_headers_at_the_limit_are_accepted() -> None:
+    read_head([(b"x-%02d" % number, b"y" * 300) for number in range(HEADERS_MAX)])
+    read_head([(b"x-a", b"y" * (HEADER_BYTES_MAX - 3))])
+
+
+def test_a_query_over_the_limit_is_414() -> None:
+    plan_of(BODY, query=b"y" * QUERY_BYTES_MAX)
+    with pytest.raises(BadRequest, match="longer than 8192 bytes") as caught:
+        plan_of(BODY, query=b"y" * (QUERY_BYTES_MAX + 1))
+    assert (caught.value.status_hint, caught.value.code) == (414, "query_too_long")
+
+
+def test_what_is_remembered_of_callers_is_bounded_in_bytes() -> None:
+    admission = Admission(OPENAI)
+    content = json.dumps(BODY).encode()
+    for number in range(HEADS_MAX + 50):
+        large = b"%d" % number + b"y" * (HEADER_BYTES_MAX // 3)
+        head = admission.head([(b"authorization", large), (b"openai-beta", large)])
+        plan = admission.plan("chat", head, content, b"y" * QUERY_BYTES_MAX)
+        assert plan == admission.plan("chat", head, content, b"y" * QUERY_BYTES_MAX)
+    assert len(admission._heads) == HEADS_MAX
+    assert admission._prefixes == {}
+    for number in range(PREFIXES_MAX + 50):
+        admission.plan("chat", head_of(authorization=f"Bearer {number}"), content)
+    assert len(admission._prefixes) == PREFIXES_MAX
+    assert max(len(prefix) for prefix, _ in admission._prefixes.values()) < PREFIX_BYTES_MAX
 
 
 def test_a_refused_body_is_refused_again() -> None:

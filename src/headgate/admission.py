@@ -39,10 +39,16 @@ from headgate.types import NO_CONTROLS, Call, Controls, Headers, Policy, Target,
 PLANS_MAX = 20_000
 """Plans remembered by raw digest; about 400 bytes each."""
 PREFIXES_MAX = 4_000
+PREFIX_BYTES_MAX = 4_000
+"""A longer prefix is made anew each time: what is remembered is bounded in bytes, too."""
 MODEL_CHARS_MAX = 500
 """A longer name is none, and would stay: in plans, in the metrics, in a header of each reply."""
 HEADS_MAX = 256
-"""Sets of headers remembered; uvicorn lets each have 64 KB."""
+"""Sets of headers remembered."""
+HEADERS_MAX = 100
+HEADER_BYTES_MAX = 32_768
+"""Names and values of all headers together; the server below has no limit of its own."""
+QUERY_BYTES_MAX = 8_192
 
 _CHOICES_MAX = 1_000
 _FORWARDED, _CREDENTIAL, _BEHAVIOUR, _CONTROL, _LENGTH, _ENCODING = range(1, 7)
@@ -91,15 +97,17 @@ class Plan(Struct, frozen=True):
 
 
 def read_head(headers: Iterable[tuple[bytes, bytes]]) -> Head:
-    """Sorts the headers of a request. Raises BadRequest for a control that makes no sense, and
-    (415) for a compressed body."""
+    """Sorts the headers of a request. Raises BadRequest for a control that makes no sense, for too
+    many or too large ones (431) and for a compressed body (415)."""
     forwarded: list[tuple[bytes, bytes]] = [IDENTITY]
     credential: list[tuple[bytes, bytes]] = []
     behaviour: list[tuple[bytes, bytes]] = []
     said: list[tuple[bytes, bytes]] = []
-    announced_bytes = 0
+    announced_bytes = count = size_bytes = 0
     for header in headers:
         name = header[0]
+        count += 1
+        size_bytes += len(name) + len(header[1])
         # One look into one table: a client of today sends twenty headers, most of no interest.
         kind = _KINDS.get(name)
         if kind == _FORWARDED:
@@ -119,6 +127,12 @@ def read_head(headers: Iterable[tuple[bytes, bytes]]) -> Head:
                 status=415,
                 code="unsupported_encoding",
             )
+    if count > HEADERS_MAX or size_bytes > HEADER_BYTES_MAX:
+        raise BadRequest(
+            f"at most {HEADERS_MAX} headers of {HEADER_BYTES_MAX} bytes together are accepted",
+            status=431,
+            code="headers_too_large",
+        )
     controls = read_controls(said) if said else NO_CONTROLS
     return Head(tuple(forwarded), tuple(credential), tuple(behaviour), controls, announced_bytes)
 
@@ -149,8 +163,14 @@ class Admission:
     def plan(self, operation: str, head: Head, body: bytes, query: bytes = b"") -> Plan:
         """The plan for these bytes.
 
-        Raises BadRequest (body) and UnknownModel.
+        Raises BadRequest (body; 414: query) and UnknownModel.
         """
+        if len(query) > QUERY_BYTES_MAX:
+            raise BadRequest(
+                f"the query string is longer than {QUERY_BYTES_MAX} bytes",
+                status=414,
+                code="query_too_long",
+            )
         prefix, scope = self._prefix(operation, head, query)
         raw = sha256(prefix + body).digest()
         plan = self._plans.get(raw)
@@ -194,7 +214,9 @@ class Admission:
             scope = self._scope(head)
             headers = (*head.behaviour, (b"?", query))
             found = raw_prefix(operation, scope, headers), scope
-            _remember(self._prefixes, known, found, PREFIXES_MAX)
+            sent_bytes = sum(len(value) for _, value in head.credential)
+            if len(found[0]) + sent_bytes <= PREFIX_BYTES_MAX:
+                _remember(self._prefixes, known, found, PREFIXES_MAX)
         return found
 
     def _make_plan(

@@ -204,6 +204,9 @@ def _text() -> Kind:
     def parse(value: Any) -> str:
         if not isinstance(value, str):
             raise _unlike("a string", value)
+        if "\0" in value:
+            # No host, file or model has one in its name, and the system's own errors are obscure.
+            raise ValueError("contains a NUL character")
         return str(value)
 
     return Kind("string", parse, {"type": "string"}, _json)

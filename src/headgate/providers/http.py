@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from headgate.core.rewrite import with_stream_usage
+from headgate.errors import UpstreamGarbled
 from headgate.providers.settings import DEFAULT_BASE_URLS, ProviderConfig
 from headgate.providers.wire import Wire, WireLimits, WireReply
 from headgate.stream import Chunks, Whole
@@ -53,6 +54,9 @@ def http_service(config: ProviderConfig, wire: Wire) -> Service:
         if call.streamed and config.ask_stream_usage and not call.usage_wanted:
             body = with_stream_usage(body)
         answer = await wire.send(request.method, url, headers, body, limits)
+        if not 200 <= answer.status <= 599:
+            await answer.aclose()
+            raise UpstreamGarbled(f"the reply has status {answer.status}, which none can have")
         handed_on = _hand_on(answer.headers)
         marked = Provenance(attempts=1, target=call.target.name)
         # An error is read whole, whatever it calls itself: it may quote our credential.

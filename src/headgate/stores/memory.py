@@ -18,6 +18,7 @@ class MemoryStore:
     """Keeps up to `maxsize` entries and `max_bytes` bytes (`Entry.size_bytes`); 0 keeps none.
 
     `keep_stale_s`: how long past its time an entry is still there for who accepts a stale one.
+    Raises ValueError for a bound that is no whole number or below 0: later it would cost an answer.
     """
 
     blocking = False
@@ -25,6 +26,9 @@ class MemoryStore:
     def __init__(
         self, maxsize: int = 1000, max_bytes: int = 256_000_000, keep_stale_s: float = 0.0
     ) -> None:
+        for name, bound in (("maxsize", maxsize), ("max_bytes", max_bytes)):
+            if not isinstance(bound, int) or bound < 0:
+                raise ValueError(f"{name} must be a whole number of at least 0, not {bound!r}")
         self._maxsize = maxsize
         self._max_bytes = max_bytes
         self._keep_stale_s = keep_stale_s
