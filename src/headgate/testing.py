@@ -18,7 +18,7 @@ from headgate.core.splitmix import uniform
 from headgate.faultserver.marks import Mark, alias_of, marks_in, tenant_of
 from headgate.faultserver.records import Bill, Exchange, Link
 from headgate.faultserver.server import FaultServer
-from headgate.faultserver.steps import Chunk, Close, Delay, End, Head, Pause, Play, Raw, Usual
+from headgate.faultserver.steps import Chunk, Close, Delay, End, FaultStep, Head, Pause, Raw, Usual
 from headgate.faultserver.toxics import (
     Bandwidth,
     CutAt,
@@ -55,6 +55,7 @@ __all__ = [
     "FakeModel",
     "FakeProvider",
     "FaultServer",
+    "FaultStep",
     "Garbage",
     "HalfOpen",
     "Hang",
@@ -64,7 +65,6 @@ __all__ = [
     "Mark",
     "ModelCall",
     "Pause",
-    "Play",
     "Raw",
     "Recorded",
     "ResetPeer",

@@ -21,9 +21,9 @@ from headgate.faultserver.steps import (
     Close,
     Delay,
     End,
+    FaultStep,
     Head,
     Pause,
-    Play,
     Raw,
     Usual,
 )
@@ -38,7 +38,7 @@ class House(NamedTuple):
     seed: int
     clock: Clock
     records: Records
-    scripts: Playbook[Play]
+    scripts: Playbook[FaultStep]
     gate: asyncio.Event
     """Answers wait while it is not set."""
 
@@ -59,33 +59,43 @@ class Conversation:
         self._up = [toxic for toxic in toxics if _is_up(toxic)]
         self._down = [toxic for toxic in toxics if not _is_up(toxic)]
         self._line: Outgoing | None = None
+        self._pumping: asyncio.Task[None] | None = None
 
     async def run(self) -> str:
         """How it ended."""
         arriving = asyncio.StreamReader(limit=HEAD_BYTES_MAX)
         dice = Dice(self._house.seed, 2 * self._link.number)
-        pumping = asyncio.ensure_future(pump(self._reader, arriving, self._up, dice, self._read))
+        self._pumping = asyncio.create_task(
+            pump(self._reader, arriving, self._up, dice, self._read)
+        )
         try:
             how = await self._converse(arriving)
         except Ended as end:
             how = end.how
         except (OSError, EOFError):
-            how = "client_left"
+            how = self._who_ended("client_left")
         except (asyncio.LimitOverrunError, Malformed):
             how = "refused"
         finally:
-            pumping.cancel()
-            await asyncio.gather(pumping, return_exceptions=True)
+            self._pumping.cancel()
+            await asyncio.gather(self._pumping, return_exceptions=True)
         await self._hang_up(how)
         return how
 
+    def _who_ended(self, otherwise: str) -> str:
+        """How the way up ended, if it was a toxic that ended it."""
+        pumping = self._pumping
+        ended = pumping.exception() if pumping is not None and pumping.done() else None
+        return ended.how if isinstance(ended, Ended) else otherwise
+
     async def _hang_up(self, how: str) -> None:
-        if self._line is None or how not in ("complete", "cut", "reset"):
-            self._writer.transport.abort()
-        elif how == "reset":
-            self._line.reset()
+        line = self._line or Outgoing(self._writer, Dice(self._house.seed, 0), lambda _: None)
+        if how == "reset":
+            line.reset()
+        elif how in ("complete", "cut"):
+            await line.close()
         else:
-            await self._line.close()
+            self._writer.transport.abort()
 
     def _read(self, size_bytes: int) -> None:
         self._house.records.note(self._link, bytes_in=self._link.bytes_in + size_bytes)
@@ -95,7 +105,7 @@ class Conversation:
         while True:
             request = await read_request(arriving, self._writer, early)
             if request is None:
-                return "complete"
+                return self._who_ended("complete")
             early = await self._exchange(request, arriving)
 
     async def _exchange(self, request: Recorded, arriving: asyncio.StreamReader) -> bytes:
@@ -115,8 +125,8 @@ class Conversation:
             playing = self._play(steps, _Scene(exchange, prepared, flow, dice))
             how, early = await _unless_left(arriving, flow, playing)
         except Ended as end:
-            how = end.how
-            raise
+            how = self._who_ended(end.how) if end.how == "client_left" else end.how
+            raise Ended(how) from None
         finally:
             records.note(exchange, ended=how, ended_s=clock.monotonic())
         asked_to_close = request.headers.get("connection", "").lower() == "close"
@@ -128,7 +138,7 @@ class Conversation:
         self._house.records.note(exchange, wire_bytes=exchange.wire_bytes + size_bytes)
         self._house.records.note(self._link, bytes_out=self._link.bytes_out + size_bytes)
 
-    async def _play(self, steps: tuple[Play, ...], scene: _Scene) -> str:
+    async def _play(self, steps: tuple[FaultStep, ...], scene: _Scene) -> str:
         """How the answer ended."""
         try:
             await self._house.gate.wait()
@@ -143,7 +153,7 @@ class Conversation:
             return end.how
         return "complete"
 
-    async def _step(self, step: Play, scene: _Scene) -> None:
+    async def _step(self, step: FaultStep, scene: _Scene) -> None:
         flow = scene.flow
         match step:
             case Toxic():
@@ -225,16 +235,11 @@ async def _unless_left(
 
 def _early(watch: asyncio.Future[bytes]) -> bytes:
     """What came behind the request; empty if nothing, or if the client has gone."""
-    if not watch.done():
-        return b""
-    error = watch.exception()
-    if isinstance(error, Ended):
-        raise error
-    return b"" if error else watch.result()
+    return watch.result() if watch.done() and not watch.exception() else b""
 
 
 def _written(
-    prepared: Prepared, connection: int, now_s: float, steps: tuple[Play, ...]
+    prepared: Prepared, connection: int, now_s: float, steps: tuple[FaultStep, ...]
 ) -> Exchange:
     request = prepared.request
     return Exchange(
@@ -255,7 +260,7 @@ def _written(
     )
 
 
-def _takes_on(steps: tuple[Play, ...]) -> bool:
+def _takes_on(steps: tuple[FaultStep, ...]) -> bool:
     """Whether a script takes the request on, as opposed to one that refuses it by its status."""
     statuses = (step.status for step in steps if isinstance(step, Head | Answer | Status))
     return next(statuses, 200) < 400

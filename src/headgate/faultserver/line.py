@@ -96,8 +96,9 @@ async def pump(
     dice: Dice,
     on_read: Callable[[int], None],
 ) -> None:
-    """Carries what a client sends from `outer` to `inner`, as its upward toxics allow, until the
-    client ends it or a toxic does (`inner` then raises `Ended`)."""
+    """Carries what a client sends from `outer` to `inner`, as its upward toxics allow, until its
+    end. Raises Ended where a toxic ends it, OSError where the connection breaks; `inner` sees an
+    end of file in any case: an exception would not wake who reads it (asyncio 3.11)."""
     slowest = min((t.bytes_per_s for t in toxics if isinstance(t, Bandwidth)), default=0.0)
     most = max(1, int(slowest / _PIECES_PER_S)) if slowest else _READ_BYTES
     cuts = sorted((t for t in toxics if isinstance(t, CutAt)), key=lambda cut: cut.after_bytes or 0)
@@ -110,9 +111,8 @@ async def pump(
             inner.feed_data(content)
             left -= len(content)
             await _cut_if(cut, left)
+    finally:
         inner.feed_eof()
-    except (OSError, Ended) as error:
-        inner.set_exception(error)
 
 
 async def _cut_if(cut: CutAt | None, left: int) -> None:

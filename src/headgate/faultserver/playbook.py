@@ -8,7 +8,7 @@ from typing import Generic, TypeVar, get_args
 
 from msgspec import Struct
 
-from headgate.faultserver.steps import Play
+from headgate.faultserver.steps import FaultStep
 from headgate.faultserver.toxics import (
     Bandwidth,
     CutAt,
@@ -72,11 +72,11 @@ class Playbook(Generic[T]):
             return chosen.steps
 
 
-def checked_steps(steps: tuple[Play, ...]) -> tuple[Play, ...]:
+def checked_steps(steps: tuple[FaultStep, ...]) -> tuple[FaultStep, ...]:
     """The steps of a script for requests. Raises TypeError for what is none, and for a toxic that
     would have to act before its request is known."""
     for step in steps:
-        if not isinstance(step, get_args(Play)):
+        if not isinstance(step, get_args(FaultStep)):
             raise TypeError(f"no step of a script: {step!r}")
         if getattr(step, "direction", "down") == "up":
             raise TypeError(f"{step!r} acts before its request is known: use on_connect")

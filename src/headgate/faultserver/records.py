@@ -134,6 +134,13 @@ class Records:
                 raise TimeoutError(f"{message}; so far: {summary(self._exchanges)}")
             return [copy.copy(exchange) for exchange in self._exchanges if counts(exchange)]
 
+    def wait_for_links(self, count: int, timeout_s: float) -> list[Link]:
+        """Blocks until there were `count` connections. Raises TimeoutError saying how many."""
+        with self._changed:
+            if not self._changed.wait_for(lambda: len(self._links) >= count, timeout_s):
+                raise TimeoutError(f"{len(self._links)} of {count} connections in {timeout_s:g} s")
+            return [copy.copy(link) for link in self._links]
+
     def wait_idle(self, timeout_s: float) -> None:
         """Blocks until no request is under way and no connection open. Raises TimeoutError."""
         with self._changed:

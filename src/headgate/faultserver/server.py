@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import socket
 import ssl
+from collections.abc import Iterator
 from typing import Literal
 
 from headgate.clock import SystemClock
@@ -16,7 +17,7 @@ from headgate.faultserver.dice import Dice
 from headgate.faultserver.line import set_no_linger
 from headgate.faultserver.playbook import Playbook, Script, checked_steps, checked_toxics
 from headgate.faultserver.records import Bill, Exchange, Link, Records, bill_of
-from headgate.faultserver.steps import Play
+from headgate.faultserver.steps import FaultStep
 from headgate.faultserver.toxics import HalfOpen, ResetPeer, Timeout, Toxic
 from headgate.testing_server import HEAD_BYTES_MAX, LoopThread
 
@@ -51,7 +52,7 @@ class FaultServer:
         self._tls = tls
         self._clock = SystemClock()
         self._records = Records()
-        self._scripts: Playbook[Play] = Playbook()
+        self._scripts: Playbook[FaultStep] = Playbook()
         self._toxics: Playbook[Toxic] = Playbook()
         self._gate = asyncio.Event()
         self._gate.set()
@@ -86,6 +87,12 @@ class FaultServer:
     # Where it is.
 
     @property
+    def port(self) -> int:
+        """The port it listens on, also while it refuses."""
+        self._running()
+        return self._address[1]
+
+    @property
     def base_url(self) -> str:
         """What an OpenAI client takes as `base_url`."""
         return self.anthropic_base_url + "/v1"
@@ -93,14 +100,13 @@ class FaultServer:
     @property
     def anthropic_base_url(self) -> str:
         """What an Anthropic client takes as `base_url`."""
-        self._running()
-        return f"{'https' if self._tls else 'http'}://127.0.0.1:{self._address[1]}"
+        return f"{'https' if self._tls else 'http'}://127.0.0.1:{self.port}"
 
     # What it does.
 
     def script(
         self,
-        *steps: Play,
+        *steps: FaultStep,
         model: str = "",
         header: tuple[str, str] | None = None,
         times: int | None = 1,
@@ -183,16 +189,27 @@ class FaultServer:
         """As `wait_for_calls`, for requests that lost their client."""
         return self._wait(count, "client_left", timeout_s, "clients left")
 
+    def wait_for_connections(self, count: int, timeout_s: float = 10.0) -> list[Link]:
+        """As `wait_for_calls`, for connections that were accepted."""
+        with self._naming_the_seed():
+            return self._records.wait_for_links(count, timeout_s)
+
     def wait_idle(self, timeout_s: float = 10.0) -> None:
         """Blocks until no connection is open. Raises TimeoutError naming those that are."""
-        self._records.wait_idle(timeout_s)
+        with self._naming_the_seed():
+            self._records.wait_idle(timeout_s)
 
     def _wait(self, count: int, ended: str, timeout_s: float, what: str) -> list[Exchange]:
         def counts(call: Exchange) -> bool:
             return bool(call.ended) if ended == "any" else ended in ("", call.ended)
 
-        try:
+        with self._naming_the_seed():
             return self._records.wait_for(count, counts, timeout_s, what)
+
+    @contextlib.contextmanager
+    def _naming_the_seed(self) -> Iterator[None]:
+        try:
+            yield
         except TimeoutError as late:
             raise TimeoutError(f"{late} (seed {self.seed})") from None
 
@@ -259,8 +276,7 @@ class FaultServer:
         for toxic in toxics:
             if isinstance(toxic, HalfOpen | Timeout | ResetPeer):
                 return await _unanswered(connection, toxic)
-        # Every byte handed over leaves before `drain` returns: a cut then falls where it should. It
-        # leaves at once, whatever was acknowledged.
+        # What is handed over leaves at once, whatever was acknowledged.
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         loop = asyncio.get_running_loop()
         reader = asyncio.StreamReader(limit=HEAD_BYTES_MAX)
@@ -268,7 +284,10 @@ class FaultServer:
             lambda: asyncio.StreamReaderProtocol(reader), connection, ssl=self._tls
         )
         writer = asyncio.StreamWriter(transport, protocol, reader, loop)
-        transport.set_write_buffer_limits(0)
+        if self._tls is None:
+            # Every byte handed over leaves before `drain` returns: a cut falls where it should.
+            # With TLS, asyncio (3.11) takes a limit of 0 for always full and waits for ever.
+            transport.set_write_buffer_limits(0)
         try:
             return await Conversation(self._house, link, (reader, writer), toxics).run()
         finally:

@@ -107,7 +107,7 @@ class Pause:
                 self._waiting.remove(here)
 
 
-Play = (
+FaultStep = (
     Delay | Head | Chunk | Raw | Usual | End | Close | Pause | Toxic | Answer | Status | Cut | Hang
 )
 """Anything that may stand in a script."""

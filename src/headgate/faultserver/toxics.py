@@ -89,8 +89,8 @@ class ResetPeer(Toxic, frozen=True):
 
 
 class HalfOpen(Toxic, frozen=True):
-    """From here on the server is as good as dead: it says nothing, reads nothing and does not
-    notice that its client leaves. On a connection with TLS, the handshake stalls."""
+    """From here on the server is as good as dead: silent, and blind to its client's leaving. On a
+    connection with TLS, the handshake stalls."""
 
 
 class CutAt(Toxic, frozen=True):
