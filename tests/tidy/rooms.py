@@ -54,7 +54,9 @@ ROOMS = {
     "stream types errors clock",
     # For users' own tests; nothing of headgate needs them.
     "testing_server": "types",
-    "testing": "testing_server providers.fake core types",
+    "testing_steps": "testing_server providers.fake types",
+    "faultserver": "faultserver testing_server testing_steps providers.fake core clock",
+    "testing": "testing_server testing_steps faultserver core",
     # Thin: translate, call Runtime, translate back.
     "surfaces": "surfaces runtime admission config config_file stream core types errors",
     "surfaces.cli": "surfaces runtime config config_file core types errors demo",
