@@ -270,14 +270,27 @@ class Runtime:
             "metrics": numbers,
         }
 
-    def clear(self, model: str | None = None, namespace: str | None = None) -> int:
-        """Removes stored answers (all, or of one model or namespace) from every tier.
+    def clear(
+        self,
+        model: str | None = None,
+        namespace: str | None = None,
+        *,
+        tag: str | None = None,
+        older_than: float | None = None,
+        key: bytes | None = None,
+        dry_run: bool = False,
+    ) -> int:
+        """Removes stored answers from every tier: all, or those that every given condition selects.
+        `older_than` in seconds; `key` 32 bytes. With `dry_run` they are only counted.
 
         Returns how many there were; one that stood in memory and on disk counts once. Calls under
         way when this is called are not stored.
         """
         self._keys.forget()
-        return self.tiers.remove(Selection(model=model, namespace=namespace))
+        selection = Selection(
+            model=model, namespace=namespace, tag=tag, older_than_s=older_than, key=key
+        )
+        return self.tiers.remove(selection, dry_run=dry_run)
 
     def close(self) -> None:
         """Ends running calls, flushes the disk tier, closes connections. May be called twice.

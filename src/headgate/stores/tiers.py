@@ -8,7 +8,10 @@ from __future__ import annotations
 import asyncio
 import builtins
 
+from msgspec.structs import replace
+
 from headgate.clock import Clock
+from headgate.core.fingerprint import shape_key
 from headgate.core.freshness import is_fresh
 from headgate.stores.base import FastStore, SharedStore, Store, StoreStats
 from headgate.types import EVERYTHING, Call, Entry, Selection
@@ -50,10 +53,20 @@ class Tiers:
     def remove(self, selection: Selection, *, dry_run: bool = False) -> int:
         """Removes the selected entries from every tier (with `dry_run` only counts them).
 
-        Returns how many there were; one that stood in two tiers counts once.
+        Returns how many there were; one that stood in two tiers counts once. A selected key stands
+        for the entries of either shape that were made under it, too.
         """
-        now_s = self._clock.epoch()
         self.generation += not dry_run
+        if selection.key is None:
+            return self._remove(selection, dry_run)
+        shapes = [shape_key(selection.key, streamed=streamed) for streamed in (True, False)]
+        return sum(
+            self._remove(replace(selection, key=key), dry_run)
+            for key in (selection.key, *shapes)
+        )
+
+    def _remove(self, selection: Selection, dry_run: bool) -> int:
+        now_s = self._clock.epoch()
         removed = self.memory.remove(selection, now_s=now_s, dry_run=dry_run)
         if self.below is None:
             return removed
