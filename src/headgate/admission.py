@@ -17,7 +17,7 @@ from msgspec import Struct
 from headgate.config import Config
 from headgate.core.canonical import parse_object
 from headgate.core.controls import read_controls
-from headgate.core.eligibility import bypass_reason
+from headgate.core.eligibility import bypass_reason, may_hold_media
 from headgate.core.fingerprint import (
     BEHAVIOUR_HEADERS,
     STREAMED_OPERATIONS,
@@ -150,6 +150,8 @@ class Admission:
         if config.cache.scope == "user":
             ignored -= {"user", "safety_identifier", "metadata"}
         self._ignored = frozenset(ignored)
+        self._usual_policy = policy_of(config.cache, "")
+        self._policies = {name: policy_of(config.cache, name) for name in config.cache.models}
 
     def head(self, headers: Iterable[tuple[bytes, bytes]]) -> Head:
         """As `read_head`; remembered, as a client sends the same twenty headers again and again."""
@@ -226,8 +228,8 @@ class Admission:
         asked = _model_in(fields)
         model, target = self.resolve(asked, operation)
         streamed = _flag_in(fields, "stream")
-        policy = policy_of(self._config.cache, model)
-        bypass = bypass_reason(operation, fields, policy)
+        policy = self._policy(model)
+        bypass = bypass_reason(operation, fields, policy, media_possible=may_hold_media(body))
         if streamed and operation not in STREAMED_OPERATIONS:
             bypass = bypass or "stream"
         key = request_key(
@@ -252,6 +254,10 @@ class Admission:
             bypass=bypass,
             limit_explicit=any(fields.get(name) is not None for name in LIMIT_FIELDS),
         )
+
+    def _policy(self, model: str) -> Policy:
+        """Of a model named in the configuration its own, of every other the common one."""
+        return self._policies.get(model, self._usual_policy)
 
     def _scope(self, head: Head) -> bytes:
         """Who shares an entry: everyone in a namespace that the operator listed, else whoever
