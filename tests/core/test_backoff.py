@@ -169,7 +169,7 @@ def test_no_header_is_an_error(headers: dict[str, str]) -> None:
     assert found_s is None or (found_s >= 0 and math.isfinite(found_s))
 
 
-@pytest.mark.parametrize("key", ["backoff_base_s", "backoff_max_s", "retry_after_max_s"])
+@pytest.mark.parametrize("key", ["backoff_base_s", "backoff_max_s"])
 @pytest.mark.parametrize("value", [0, -1, math.nan, math.inf, "1s"])
 def test_a_wait_of_no_length_is_refused(key: str, value: Any) -> None:
     with pytest.raises(ConfigError) as caught:

@@ -29,8 +29,6 @@ class BackoffSettings(Checked):
     """Longest wait before the first retry; it doubles with each further one."""
     backoff_max_s: Annotated[Seconds, Bounds(0, above=True)] = 8.0
     """Longest wait of our own choice."""
-    retry_after_max_s: Annotated[Seconds, Bounds(0, above=True)] = 60.0
-    """A Retry-After above this is not waited for: the call goes elsewhere, or back."""
 
 
 def backoff_s(settings: BackoffSettings, retries: int, chance: float) -> float:
