@@ -182,6 +182,11 @@ class Breaker:
         return self.counts.open_s + (max(0.0, now_s - self._since_s) if refusing else 0.0)
 
     @property
+    def faults_in_row(self) -> int:
+        """Faults since the last success in CLOSED."""
+        return self._fault_row
+
+    @property
     def probes_in_flight(self) -> int:
         return len(self._probes)
 
