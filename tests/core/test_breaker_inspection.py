@@ -57,6 +57,24 @@ def test_looking_tells_what_a_call_would_be_told_and_changes_nothing() -> None:
     assert look(driven.now_s) is None
 
 
+def test_the_faults_in_a_row_are_counted_over_openings_and_probes() -> None:
+    driven = Driven()
+    driven.call(BAD, GOOD, BAD)
+    assert driven.breaker.faults_in_row == 1
+    driven.call(BAD)
+    assert (driven.state, driven.breaker.faults_in_row) == ("open", 2)
+    driven.wait(8)
+    driven.call(BAD)
+    assert driven.breaker.faults_in_row == 3
+    driven.wait(16)
+    driven.call(GOOD)
+    assert driven.breaker.faults_in_row == 0
+    driven.breaker.reset(driven.now_s)
+    driven.call(BAD)
+    driven.breaker.reset(driven.now_s)
+    assert driven.breaker.faults_in_row == 0
+
+
 def test_it_is_idle_when_nothing_would_be_lost_with_it() -> None:
     driven = Driven(like(probes_needed=1))
     assert driven.breaker.is_idle(driven.now_s)

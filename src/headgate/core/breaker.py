@@ -54,6 +54,7 @@ class Breaker:
     ) -> None:
         self.settings = settings
         self._needed = settings.calls_needed
+        self._fault_row = 0
         self.state = state
         self.epoch = 0
         self.opens_in_row = 0
@@ -151,6 +152,7 @@ class Breaker:
         self.window = _window_of(settings, now_s)
         self._until_s = min(self._until_s, now_s + settings.open_max_s)
         self.epoch += 1
+        self._fault_row = 0
         self._voters_epoch = -1
         self._forget()
 
@@ -183,7 +185,7 @@ class Breaker:
 
     @property
     def faults_in_row(self) -> int:
-        """Faults since the last success in CLOSED."""
+        """Faults since the last success, over openings and probes too."""
         return self._fault_row
 
     @property
@@ -294,6 +296,7 @@ class Breaker:
         if outcome.kind == FAULT:
             self.counts.faults += 1
             self.counts.slow += outcome.slow
+            self._fault_row += 1
             if outcome.retry_after_s:
                 self._not_before_s = max(self._not_before_s, now_s + outcome.retry_after_s)
             self._open(now_s, "probe_failed")
@@ -306,6 +309,7 @@ class Breaker:
     def _vote(self, slow: bool, now_s: float) -> None:
         self.counts.ok += 1
         self.counts.slow += slow
+        self._fault_row = 0
         self._votes += 1
         self._slow_votes += slow
         if self._votes < self.settings.probes_needed:
@@ -352,6 +356,8 @@ class Breaker:
             self.counts.open_s += max(0.0, now_s - self._since_s)
         self._since_s = now_s
         self._voters_epoch = -1
+        if state not in (OPEN, HALF_OPEN):
+            self._fault_row = 0
         self.window.clear(now_s)
         self._forget()
         if state != before:
@@ -360,7 +366,7 @@ class Breaker:
 
     def _forget(self) -> None:
         """What belongs to one epoch only."""
-        self._local_row = self._fault_row = 0
+        self._local_row = 0
         self._votes = self._slow_votes = self._probes_given = 0
         self._probes = {}
         self._not_before_s = 0.0
