@@ -88,6 +88,7 @@ class CircuitBreaker:
         clock = clock or SystemClock()
         self.name = name or "circuit breaker"
         self._judge = judge
+        self._looks_at_success = judge is not None or settings.slow_total_s is not None
         self._monotonic = clock.monotonic
         seed = int(clock.random() * 2**53)
         self._machine = Breaker(settings, clock.monotonic(), seed=seed)
@@ -99,13 +100,10 @@ class CircuitBreaker:
     def call(self, function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """What `function(*args, **kwargs)` returns. If that is awaitable, what it leads to is what
         counts. Raises BreakerOpen without calling it, and what it raises."""
-        attempt = self.attempt()
-        with attempt:
-            result = function(*args, **kwargs)
-            attempt.result = result
+        with Attempt(self) as attempt:
+            attempt.result = result = function(*args, **kwargs)
             if hasattr(result, "__await__"):
-                attempt.hand_over()
-                return cast(R, _awaited(attempt, cast(Awaitable[Any], result)))
+                return cast(R, _awaited(attempt.hand_over(), cast(Awaitable[Any], result)))
         return result
 
     def attempt(self) -> Attempt:
@@ -148,7 +146,12 @@ class CircuitBreaker:
             return awaited
 
         def called(*args: Any, **kwargs: Any) -> Any:
-            return self.call(function, *args, **kwargs)
+            # As `call`, without a second way through it.
+            with Attempt(self) as attempt:
+                attempt.result = result = function(*args, **kwargs)
+                if hasattr(result, "__await__"):
+                    return _awaited(attempt.hand_over(), result)
+            return result
 
         return called
 
@@ -222,7 +225,7 @@ class CircuitBreaker:
     def _record(self, permit: Permit, outcome: Outcome, now_s: float) -> None:
         """Never waits for the lock: the garbage collector may close a forgotten generator, and so
         end its call, in a thread that holds it."""
-        if self._lock.acquire(blocking=False):
+        if self._lock.acquire(False):
             try:
                 self._machine.record(permit, outcome, now_s)
             finally:
@@ -235,7 +238,7 @@ class CircuitBreaker:
     def _drain(self) -> None:
         """Records what came while the lock was held. Whoever held it comes here after letting it
         go, so nothing stays behind."""
-        while self._unrecorded and self._lock.acquire(blocking=False):
+        while self._unrecorded and self._lock.acquire(False):
             try:
                 self._catch_up()
             finally:
@@ -245,34 +248,47 @@ class CircuitBreaker:
         while self._unrecorded:
             self._machine.record(*self._unrecorded.popleft())
 
-    def _outcome(self, result: Any, error: BaseException | None, took_s: float) -> Outcome:
-        if error is None and self._judge is None:
-            outcome = GOOD
-        elif error is not None and not isinstance(error, Exception):
-            outcome = OUTCOMES["left"]
-        else:
-            judged = None if self._judge is None else self._judge(result, error)
-            usual = GOOD if error is None else of_error(error)
-            outcome = usual if judged is None else _judged(judged)
-        return timed(outcome, took_s, self._machine.settings.slow_total_s)
+    def _end(
+        self, permit: Permit, started_s: float, error: BaseException | None, result: Any
+    ) -> None:
+        now_s = self._monotonic()
+        if error is None and not self._looks_at_success:
+            self._record(permit, GOOD, now_s)
+            return
+        outcome = RELEASED
+        try:
+            outcome = self._outcome(error, result)
+        finally:
+            outcome = timed(outcome, now_s - started_s, self._machine.settings.slow_total_s)
+            self._record(permit, outcome, now_s)
+
+    def _outcome(self, error: BaseException | None, result: Any) -> Outcome:
+        if error is not None and not isinstance(error, Exception):
+            return OUTCOMES["left"]
+        kind = None if self._judge is None else self._judge(result, error)
+        if kind is None:
+            return GOOD if error is None else of_error(error)
+        if kind not in _JUDGED:
+            raise ValueError(f"a judge says {', '.join(_JUDGED)} or None, not {kind!r}")
+        return _JUDGED[kind]
 
 
 class Attempt:
     """One guarded call. Entering raises BreakerOpen, or takes a permit; leaving gives it back with
     the outcome. Set `result` before leaving where a `judge` looks at results."""
 
-    __slots__ = ("_breaker", "_is_handed_over", "_permit", "_started_s", "result")
+    __slots__ = ("_breaker", "_permit", "_started_s", "result")
 
     def __init__(self, breaker: CircuitBreaker) -> None:
         self._breaker = breaker
         self._permit: Permit | None = None
-        self._is_handed_over = False
         self.result: Any = None
 
-    def __enter__(self) -> Attempt:
+    def __enter__(self) -> Self:
+        # A call that was handed over has its permit already.
         if self._permit is None:
-            self._started_s = self._breaker._monotonic()
-            self._permit = self._breaker._admit(self._started_s)
+            self._started_s = now_s = self._breaker._monotonic()
+            self._permit = self._breaker._admit(now_s)
         return self
 
     def __exit__(
@@ -281,28 +297,16 @@ class Attempt:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._is_handed_over:
-            self._is_handed_over = False
-            return
-        permit, breaker = self._permit, self._breaker
-        if permit is None:
-            return
-        now_s = breaker._monotonic()
-        outcome = RELEASED
-        try:
-            outcome = breaker._outcome(self.result, error, now_s - self._started_s)
-        finally:
-            breaker._record(permit, outcome, now_s)
+        permit, self._permit = self._permit, None
+        if permit is not None:
+            self._breaker._end(permit, self._started_s, error, self.result)
 
-    def hand_over(self) -> None:
-        """The next leaving is not the end: the call goes on elsewhere, which enters again."""
-        self._is_handed_over = True
-
-
-def _judged(kind: str) -> Outcome:
-    if kind not in _JUDGED:
-        raise ValueError(f"a judge says {', '.join(_JUDGED)} or None, not {kind!r}")
-    return _JUDGED[kind]
+    def hand_over(self) -> Attempt:
+        """The attempt that goes on elsewhere with the permit of this one, which ends nothing now."""
+        other = Attempt(self._breaker)
+        other._permit, self._permit = self._permit, None
+        other._started_s = self._started_s
+        return other
 
 
 async def _awaited(attempt: Attempt, result: Awaitable[Any]) -> Any:
