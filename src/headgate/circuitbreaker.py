@@ -302,7 +302,7 @@ class Attempt:
             self._breaker._end(permit, self._started_s, error, self.result)
 
     def hand_over(self) -> Attempt:
-        """The attempt that goes on elsewhere with the permit of this one, which ends nothing now."""
+        """The attempt that goes on elsewhere with the permit of this one, which ends nothing."""
         other = Attempt(self._breaker)
         other._permit, self._permit = self._permit, None
         other._started_s = self._started_s
