@@ -12,9 +12,11 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from headgate.circuitbreaker import CircuitBreaker
 from headgate.clock import Clock, SystemClock
 from headgate.config import Config
 from headgate.core.freshness import is_fresh
+from headgate.errors import BreakerOpen as CircuitBreakerError
 from headgate.invocation import Keys
 from headgate.layers.settings import CacheConfig
 from headgate.metrics import Metrics
@@ -24,7 +26,7 @@ from headgate.types import NO_CONTROLS, Entry, Usage
 
 Params = Mapping[str, Any] | None
 
-_LATER = ("LLMBatcher", "CircuitBreaker")
+_LATER = ("LLMBatcher",)
 
 
 class _Engine:
@@ -240,6 +242,8 @@ def __getattr__(name: str) -> Any:
 
 
 # As generated backends spell them.
+_CircuitBreaker = CircuitBreaker
+_CircuitBreakerError = CircuitBreakerError
 _LLMCache = LLMCache
 _LLMMetrics = LLMMetrics
 _cached_llm_call = cached_llm_call
