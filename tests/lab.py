@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import logging
+import ssl
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -18,7 +19,7 @@ import pytest
 import uvloop
 from gates import Gate
 from oracle import Heard, bounded_memory, until
-from rawclient import CHAT, MESSAGES, QUESTION, RawClient, body_of, request
+from rawclient import CHAT, MESSAGES, RawClient, body_of, request
 
 from headgate.config import Config, ProviderConfig
 from headgate.testing import FaultServer, tenant_of
@@ -28,14 +29,16 @@ OTHER_KEY = "sk-canary-two"
 PATHS = (CHAT, MESSAGES, "/v1/responses", "/v1/completions")
 
 
-def fields_for(path: str, **more: Any) -> dict[str, Any]:
-    """The body of a question to `path`."""
+def fields_for(path: str, about: object = "France", **more: Any) -> dict[str, Any]:
+    """The body of a question to `path`; another one for another country."""
+    text = f"Capital of {about}?"
+    messages = [{"role": "user", "content": text}]
     asked: dict[str, Any] = {
-        CHAT: {"messages": QUESTION},
-        MESSAGES: {"messages": QUESTION, "max_tokens": 300},
-        "/v1/responses": {"input": "Capital of France?"},
-        "/v1/completions": {"prompt": "Capital of France?"},
-        "/v1/embeddings": {"input": "Capital of France?", "dimensions": 4},
+        CHAT: {"messages": messages},
+        MESSAGES: {"messages": messages, "max_tokens": 300},
+        "/v1/responses": {"input": text},
+        "/v1/completions": {"prompt": text},
+        "/v1/embeddings": {"input": text, "dimensions": 4},
     }[path]
     return {"model": "m", **asked, **more}
 
@@ -118,7 +121,7 @@ class Lab:
         """The gateway serves as if nothing had happened."""
         self.server.clear()
         for path in (CHAT, MESSAGES, "/v1/embeddings"):
-            fresh = self.ask(path, user=f"after {len(self.heard)}")
+            fresh = self.ask(path, about=f"after {len(self.heard)}")
             assert (fresh.status, fresh.is_whole) == (200, True)
 
     def close_clients(self) -> None:
@@ -191,13 +194,13 @@ def config_for(server: FaultServer, **more: Any) -> Config:
 def laboratory(
     caplog: pytest.LogCaptureFixture,
     configure: Callable[[FaultServer], Config],
-    seed: int = 0,
+    tls: ssl.SSLContext | None = None,
 ) -> Iterator[Lab]:
     """A laboratory, judged by the oracle when it is left in peace."""
     # With the first loop of a process libuv opens a pipe for signals, and keeps it.
     uvloop.new_event_loop().close()
     files = oracle.open_files()
-    with FaultServer(seed=seed) as server:
+    with FaultServer(tls=tls) as server:
         gate = Gate(configure(server))
         lab = Lab(server, gate)
         try:

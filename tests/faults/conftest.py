@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
@@ -19,10 +20,12 @@ def open_lab(caplog: pytest.LogCaptureFixture) -> Iterator[Callable[..., Lab]]:
     with ExitStack() as opened:
 
         def open_one(
-            configure: Callable[[FaultServer], Config] | None = None, **more: object
+            configure: Callable[[FaultServer], Config] | None = None,
+            tls: ssl.SSLContext | None = None,
+            **more: object,
         ) -> Lab:
             usual = configure or (lambda server: config_for(server, **more))
-            return opened.enter_context(laboratory(caplog, usual))
+            return opened.enter_context(laboratory(caplog, usual, tls))
 
         yield open_one
 
