@@ -169,7 +169,7 @@ def certificate(folder: Path, *, host: str = "127.0.0.1", is_expired: bool = Fal
     dates = ["20200101000000Z", "20200102000000Z" if is_expired else "20400101000000Z"]
     key, asked = folder / "key.pem", folder / "asked.pem"
     _openssl("req -new -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes", "-subj",
-             f"/CN={host}", "-keyout", str(key), "-out", str(asked))  # fmt: skip
+             f"/CN={file.stem}", "-keyout", str(key), "-out", str(asked))  # fmt: skip
     _openssl("ca -batch -selfsign -notext", "-config", str(settings), "-in",
              str(asked), "-keyfile", str(key), "-startdate", dates[0], "-enddate", dates[1],
              "-out", str(file))  # fmt: skip

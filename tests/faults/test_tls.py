@@ -69,7 +69,13 @@ def trusting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Address
         blocks = [f'[providers.{n}]\nbase_url = "{s.base_url}"\n' for n, s in servers.items()]
         (folder / "headgate.toml").write_text("[server]\nport = 0\n" + "".join(blocks))
         serving = opened.enter_context(
-            running("serve", cwd=folder, SSL_CERT_FILE=str(folder / "trusted.pem"))
+            running(
+                "serve",
+                "--config",
+                "headgate.toml",
+                cwd=folder,
+                SSL_CERT_FILE=str(folder / "trusted.pem"),
+            )
         )
         yield serving.served(), servers
 
