@@ -1,6 +1,6 @@
 """A long stream as a probe: what it costs to wait for its end, and what to trust its beginning.
 
-A simulation on virtual time with the default settings; the numbers stand in decision 0010.
+A simulation on virtual time with the default settings; the numbers stand in decision 0012.
 """
 
 from __future__ import annotations
