@@ -262,11 +262,11 @@ def test_one_who_waits_and_is_cancelled_does_not_touch_the_others() -> None:
 def test_a_flight_is_full_at_its_bound() -> None:
     async def act(scene: Scene) -> None:
         scene.flight.board()
-        assert not scene.flight.is_full
+        assert scene.flight.takes_passengers
         scene.flight.board()
-        assert scene.flight.is_full
+        assert not scene.flight.takes_passengers
         scene.flight.leave()
-        assert not scene.flight.is_full
+        assert scene.flight.takes_passengers
         scene.flight.leave()
         await settle()
 

@@ -53,8 +53,10 @@ class Flight:
         self.task.add_done_callback(self._land)
 
     @property
-    def is_full(self) -> bool:
-        return self._passengers >= self._limits.passengers_max
+    def takes_passengers(self) -> bool:
+        """False when it is full, and from the moment its task has ended, which is before anybody
+        is told."""
+        return self._passengers < self._limits.passengers_max and not self.task.done()
 
     def board(self) -> None:
         """One more caller waits or reads; each one ends with `leave`."""

@@ -59,7 +59,7 @@ class _Coalescing:
         may_fail = isinstance(call.request, WireRequest)
         while True:
             flight = self._flights.get(call.key)
-            if flight is None or flight.is_full:
+            if flight is None or not flight.takes_passengers:
                 return await self._lead(call)
             if isinstance(call.request, Invocation) and self._waits.would_never_end(call):
                 return await self._alone(call)
