@@ -143,6 +143,7 @@ OF_NO_DIALECT = [
     ("chat", {"usage": 5}),
     ("completions", {"choices": {}}),
     ("messages", {"type": 5}),
+    ("messages", {"index": "x"}),
     ("messages", {"type": "message_start", "message": "x"}),
     ("messages", {"type": "message_delta", "delta": {"stop_reason": 5}}),
     ("messages", {"type": "content_block_delta", "index": "x"}),

@@ -198,3 +198,8 @@ def test_what_was_spelt_is_read_back(text: str, name: bytes) -> None:
 def test_an_event_is_spelt_as_the_providers_spell_it() -> None:
     assert spell(b"[DONE]") == b"data: [DONE]\n\n"
     assert spell(b"{}", b"ping") == b"event: ping\ndata: {}\n\n"
+
+
+@pytest.mark.parametrize("end", LINE_ENDS)
+def test_data_of_several_lines_is_spelt_line_by_line(end: bytes) -> None:
+    assert spell(b"a" + end + b"b") == b"data: a\ndata: b\n\n"
