@@ -91,6 +91,12 @@ def test_an_error_inside_a_200_is_not_stored(operation: str, error: Any) -> None
     assert verdict_on(operation, {"type": "error", "error": error}).skip == "error_in_answer"
 
 
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_bytes_that_are_no_text_are_found_even_where_the_gate_does_not_look(operation: str) -> None:
+    content = json.dumps({**GOOD[operation], "unread": "?"}).encode().replace(b"?", b"\xff")
+    assert verdict_on(operation, content).skip == "not_parsed"
+
+
 @pytest.mark.parametrize("operation", ["count_tokens", "models", "files", ""])
 def test_an_answer_of_another_operation_is_not_stored(operation: str) -> None:
     assert verdict_on(operation, GOOD["chat"]).skip == "not_cacheable"
