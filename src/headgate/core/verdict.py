@@ -132,6 +132,8 @@ def judge(operation: str, status: int, content: bytes, *, limit_explicit: bool) 
     if status != 200:
         return Verdict(f"status_{status // 100}xx" if status >= 300 else "status", "", NO_USAGE)
     try:
+        if not content.isascii():
+            content.decode()  # the decoder looks only into what it is asked for
         answer = _decode_answer(content)
     except (msgspec.MsgspecError, UnicodeError, RecursionError):
         return Verdict("not_parsed", "", NO_USAGE)
