@@ -226,6 +226,14 @@ def test_tool_arguments_that_parse_are_stored(arguments: str) -> None:
     assert verdict_on("responses", {"status": "completed", "output": [call]}).skip == ""
 
 
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_an_answer_that_is_not_utf8_is_not_stored(operation: str) -> None:
+    """The SDKs cannot read it: kept, it would fail everyone who asks."""
+    good = json.dumps({"note": "x", **GOOD[operation]}).encode()
+    assert verdict_on(operation, good.replace(b'"x"', '"é"'.encode())).skip == ""
+    assert verdict_on(operation, good.replace(b'"x"', b'"\xe9"')).skip == "not_parsed"
+
+
 def test_a_free_text_tool_call_has_no_arguments_to_parse() -> None:
     call = {"id": "c", "type": "custom", "custom": {"name": "f", "input": "not json"}}
     assert verdict_on("chat", {"choices": [choice("tool_calls", tool_calls=[call])]}).skip == ""

@@ -40,8 +40,8 @@ EXEMPT: dict[str, dict[str, str]] = {
         "cancellation too, and raises it again",
         "src/headgate/portal.py::CallerThread._perform": "runs a user's callable, which may raise "
         "anything: it is handed to the caller as it is",
-        "src/headgate/stream.py::copied": "runs a user's __deepcopy__, which may raise anything: the "
-        "answer was paid for and goes to its caller all the same",
+        "src/headgate/stream.py::copied": "runs a user's __deepcopy__, which may raise anything: "
+        "the answer was paid for and goes to its caller all the same",
         "src/headgate/stream.py::Tap.__anext__": "says how the stream ended, whatever ended it, "
         "and raises it again",
     },
