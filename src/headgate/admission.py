@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable
+import threading
+from collections.abc import Awaitable, Callable, Iterable
 from hashlib import sha256
 from itertools import islice
 from typing import Any, TypeVar
@@ -32,7 +33,7 @@ from headgate.core.fingerprint import (
 from headgate.core.verdict import LIMIT_FIELDS
 from headgate.errors import BadRequest, UnknownModel
 from headgate.providers.settings import DEFAULT_BASE_URLS
-from headgate.types import NO_CONTROLS, Call, Controls, Headers, Target, WireRequest
+from headgate.types import NO_CONTROLS, Call, Controls, Headers, Reply, Target, WireRequest
 
 PLANS_MAX = 20_000
 """Plans remembered by raw digest; about 400 bytes each."""
@@ -43,10 +44,13 @@ HEADS_MAX = 256
 """Sets of headers remembered; uvicorn lets each have 64 KB."""
 _LOOKS = 3
 
+CREDENTIAL_HEADERS = frozenset({b"authorization", b"x-api-key", b"api-key", b"x-goog-api-key"})
+"""Of OpenAI and most others, Anthropic, Azure, and Google."""
+
 _FORWARDED, _CREDENTIAL, _BEHAVIOUR, _CONTROL, _LENGTH, _ENCODING = range(1, 7)
 _KINDS = {
     **dict.fromkeys((b"content-type", b"accept", b"traceparent"), _FORWARDED),
-    **dict.fromkeys((b"authorization", b"x-api-key"), _CREDENTIAL),
+    **dict.fromkeys(CREDENTIAL_HEADERS, _CREDENTIAL),
     **dict.fromkeys(BEHAVIOUR_HEADERS, _BEHAVIOUR),
     b"cache-control": _CONTROL,
     b"content-length": _LENGTH,
@@ -57,6 +61,7 @@ _SPEAKS = {"openai": {"chat", "completions", "responses", "embeddings"},
 IDENTITY = (b"accept-encoding", b"identity")
 
 V = TypeVar("V")
+Sender = Callable[[WireRequest], Awaitable[Reply]]
 
 
 class Head(Struct, frozen=True):
@@ -120,10 +125,13 @@ def read_head(headers: Iterable[tuple[bytes, bytes]]) -> Head:
 
 
 class Admission:
-    """Makes Calls under one configuration. Not thread-safe: one per event loop."""
+    """Makes Calls under one configuration. Safe from any thread."""
+
+    plans_max = PLANS_MAX
 
     def __init__(self, config: Config) -> None:
         self._config = config
+        self._lock = threading.Lock()
         self._plans: dict[bytes, Plan] = {}
         self._prefixes: dict[tuple[object, ...], tuple[bytes, bytes]] = {}
         self._routes: dict[str, bytes] = {}
@@ -139,7 +147,7 @@ class Admission:
         head = self._heads.get(known)
         if head is None:
             head = read_head(known)
-            _remember(self._heads, known, head, HEADS_MAX)
+            self._remember(self._heads, known, head, HEADS_MAX)
         return head
 
     def plan(self, operation: str, head: Head, body: bytes, query: bytes = b"") -> Plan:
@@ -152,17 +160,19 @@ class Admission:
         plan = self._plans.get(raw)
         if plan is None:
             plan = self._make_plan(operation, head, body, scope, query)
-            _remember(self._plans, raw, plan, PLANS_MAX)
+            self._remember(self._plans, raw, plan, self.plans_max)
         return plan
 
-    def call(self, path: str, head: Head, body: bytes, plan: Plan) -> Call:
+    def call(
+        self, path: str, head: Head, body: bytes, plan: Plan, send: Sender | None = None
+    ) -> Call:
         """The call to put through the stack when memory has no answer. `path` is relative to the
-        API root and holds the query string."""
+        API root and holds the query string; `send` takes the place of the target's provider."""
         controls = head.controls
         ttl_s = plan.ttl_s if controls.ttl_s is None else min(plan.ttl_s, controls.ttl_s)
         if plan.target.model != plan.asked:
             body = _renamed(body, plan.target.model)
-        request = WireRequest(path, body, head.forwarded, head.credential)
+        request = WireRequest(path, body, head.forwarded, head.credential, send=send)
         return Call(
             operation=plan.operation,
             model=plan.model,
@@ -186,16 +196,16 @@ class Admission:
             scope = scope_of(b"credential", who, head.controls.namespace)
             headers = (*head.behaviour, (b"?", query))
             found = raw_prefix(operation, scope, headers), scope
-            _remember(self._prefixes, known, found, PREFIXES_MAX)
+            self._remember(self._prefixes, known, found, PREFIXES_MAX)
         return found
 
     def _make_plan(
         self, operation: str, head: Head, body: bytes, scope: bytes, query: bytes
     ) -> Plan:
         fields = parse_object(body)
-        asked = _model_in(fields)
+        asked = self._asked(fields)
         model, target = self.resolve(asked, operation)
-        streamed = _flag_in(fields, "stream")
+        streamed = self._is_streamed(fields)
         cache = self._config.cache
         own = cache.models.get(model)
         enabled = cache.enabled if own is None or own.enabled is None else own.enabled
@@ -222,6 +232,21 @@ class Admission:
             limit_explicit=any(fields.get(name) is not None for name in LIMIT_FIELDS),
         )
 
+    def _asked(self, fields: dict[str, Any]) -> str:
+        """The model as the request spells it."""
+        return _model_in(fields)
+
+    def _is_streamed(self, fields: dict[str, Any]) -> bool:
+        """Whether the request asks for a stream."""
+        return _flag_in(fields, "stream")
+
+    def _remember(self, table: dict[Any, V], name: object, value: V, most: int) -> None:
+        """Looking takes no lock, as it is one C call; making room is two."""
+        with self._lock:
+            if len(table) >= most:
+                del table[next(iter(table))]
+            table[name] = value
+
     def _route(self, target: Target) -> bytes:
         route = self._routes.get(target.name)
         if route is None:
@@ -229,7 +254,7 @@ class Admission:
             route = route_of(
                 {"target": target.name, "kind": provider.kind, "base_url": provider.base_url}
             )
-            _remember(self._routes, target.name, route, PREFIXES_MAX)
+            self._remember(self._routes, target.name, route, PREFIXES_MAX)
         return route
 
     def resolve(self, name: str, operation: str) -> tuple[str, Target]:
@@ -326,9 +351,3 @@ def _renamed(body: bytes, model: str) -> bytes:
     fields = _decode_raw(body)
     fields["model"] = msgspec.Raw(name)
     return msgspec.json.encode(fields)
-
-
-def _remember(table: dict[Any, V], name: object, value: V, most: int) -> None:
-    if len(table) >= most:
-        del table[next(iter(table))]
-    table[name] = value

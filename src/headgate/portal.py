@@ -55,8 +55,12 @@ class Portal:
 
     def submit(self, service: Service, call: Call) -> Future[Reply | Raised]:
         """Puts `call` through `service` on the home loop, from any thread."""
+        return self.spawn(lambda: _enter(service, call))
+
+    def spawn(self, work: Callable[[], Coroutine[Any, Any, T]]) -> Future[T]:
+        """Runs the coroutine that `work` makes on the home loop, from any thread."""
         home = self._home()
-        return asyncio.run_coroutine_threadsafe(_enter(service, call), home)
+        return asyncio.run_coroutine_threadsafe(work(), home)
 
     async def wait(self, answer: Future[T]) -> T:
         """The answer to a submitted call, awaited in any event loop. Raises Closed where the
@@ -117,6 +121,7 @@ def _run_loop(loop: asyncio.AbstractEventLoop) -> None:
         for task in running:
             task.cancel()
         loop.run_until_complete(asyncio.gather(*running, return_exceptions=True))
+        loop.run_until_complete(loop.shutdown_asyncgens())
         loop.run_until_complete(loop.shutdown_default_executor())
     finally:
         loop.close()

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import importlib
 import inspect
+import threading
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -70,13 +72,15 @@ class Runtime:
         self.tiers = Tiers(self._memory, _disk(self.config, self.clock), self.clock)
         self._fill = Fill(self.tiers, self.clock)
         self.admission = Admission(self.config)
-        self._portal = Portal()
+        self.portal = Portal()
         self._keys = Keys(self.config)
         self._names = Names()
         # Bound once: a hit takes 2 us, and each look-up of an attribute on its way 0.02.
         self._monotonic = self.clock.monotonic
         self._peek = self._memory.peek
         self._record_hit = self.metrics.record_hit
+        self._lock = threading.Lock()
+        self._sdks: Any = None
         self._epoch_offset_s = self.clock.epoch() - self.clock.monotonic()
         self._wires: dict[str, Wire] = {
             name: open_wire(settings)
@@ -117,11 +121,11 @@ class Runtime:
                 answer = entry_value(entry)
                 self._record_hit(model, (self._monotonic() - started_s) * 1000)
                 return answer
-        if self._portal.is_home():
+        if self.portal.is_home():
             raise RuntimeError("this call would wait for its own event loop: use acached_llm_call")
         thread, request = caller_thread(key, call_func)
         call = self._call(key, model, namespace, ttl, request)
-        return _result(thread.wait(self._portal.submit(self._stack, call)))
+        return _result(thread.wait(self.portal.submit(self._stack, call)))
 
     async def acached_llm_call(
         self,
@@ -143,7 +147,7 @@ class Runtime:
                 self._record_hit(model, (self._monotonic() - started_s) * 1000)
                 return answer
         call = self._call(key, model, namespace, ttl, caller_loop(key, call_func))
-        return _result(await self._portal.wait(self._portal.submit(self._stack, call)))
+        return _result(await self.portal.wait(self.portal.submit(self._stack, call)))
 
     def cached(
         self, *, model: str = "", namespace: str = "", ttl: float | None = None
@@ -190,8 +194,14 @@ class Runtime:
 
         `head` comes from `admission.head`. Raises BadRequest and UnknownModel.
         """
+        return self.find_by(self.admission, operation, head, body, query)
+
+    def find_by(
+        self, admission: Admission, operation: str, head: Head, body: bytes, query: bytes
+    ) -> Plan | Entry:
+        """As `find` under another admission, from any thread."""
         started_s = self._monotonic()
-        plan = self.admission.plan(operation, head, body, query)
+        plan = admission.plan(operation, head, body, query)
         if plan.bypass or head.controls is not NO_CONTROLS:
             return plan
         now_s = started_s + self._epoch_offset_s
@@ -211,7 +221,10 @@ class Runtime:
         `path` is relative to the API root and carries the query string. Raises HeadgateError for
         whatever has no reply.
         """
-        call = self.admission.call(path, head, body, plan)
+        return await self.put_through(self.admission.call(path, head, body, plan))
+
+    async def put_through(self, call: Call) -> Reply:
+        """The reply of the stack, on the home loop, within the deadline that the caller set."""
         deadline_s = call.controls.deadline_s
         if deadline_s is None:
             return await self._stack(call)
@@ -222,6 +235,32 @@ class Runtime:
             raise UpstreamTimeout(
                 f"no answer within the caller's deadline of {deadline_s:g} s", stage="total"
             ) from None
+
+    # SDKs of this process.
+
+    def http_client(self, asynchronous: bool = False, library: str = "httpx2") -> Any:
+        """A client for the `http_client=` of an official SDK: what the SDK asks through it is
+        cached, joined and counted, everything else passes.
+
+        An `httpx2.Client`, or `AsyncClient` if `asynchronous`, with the SDKs' own settings; with
+        `library="httpx"` those of the library that openai before 3 and anthropic before 1 take.
+        Close it as any other; the runtime stays open. Raises ValueError for another library, and
+        ModuleNotFoundError where it is not installed.
+        """
+        return self._sdk_side().client(asynchronous, library)
+
+    def transport(self) -> Any:
+        """What stands below `http_client`: the `transport=` of a client of your own, of either
+        library, sync and async."""
+        return self._sdk_side().transport()
+
+    def _sdk_side(self) -> Any:
+        """Made at the first use: its import would double that of headgate."""
+        with self._lock:
+            if self._sdks is None:
+                surface = importlib.import_module("headgate.surfaces.transport")
+                self._sdks = surface.Sdks(self)
+            return self._sdks
 
     async def ask(self, provider: str, method: str, path: str, head: Head) -> Reply:
         """One request to `provider` that is no call: never cached, never counted as one."""
@@ -236,7 +275,7 @@ class Runtime:
 
     def adopt(self, loop: asyncio.AbstractEventLoop) -> None:
         """Makes a server's running loop the one in which this runtime's stack runs."""
-        self._portal.adopt(loop)
+        self.portal.adopt(loop)
 
     # Looking and clearing.
 
@@ -278,12 +317,12 @@ class Runtime:
 
         On a server's own event loop call `aclose` instead.
         """
-        self._portal.close(self._close_wires() if self._wires else None)
+        self.portal.close(self._close_wires())
         self.tiers.close()
 
     async def aclose(self) -> None:
         """As `close`, from any event loop."""
-        if self._portal.is_home():
+        if self.portal.is_home():
             await self._close_wires()
             await asyncio.to_thread(self.tiers.close)
         else:
@@ -292,6 +331,8 @@ class Runtime:
     async def _close_wires(self) -> None:
         for wire in self._wires.values():
             await wire.aclose()
+        if self._sdks is not None:
+            await self._sdks.aclose()
 
     def __enter__(self) -> Runtime:
         return self

@@ -109,6 +109,9 @@ class WireRequest(Struct, frozen=True):
     credential: Headers = ()
     """What the client sent to authenticate itself; forwarded only where the provider has no key."""
     method: str = "POST"
+    send: Callable[[WireRequest], Awaitable[Reply]] | None = None
+    """How it goes out where no configured provider sends it: on the home loop, by the client
+    library of the SDK that made it. Raises UpstreamFailed."""
 
 
 class Invocation(Struct, frozen=True):

@@ -49,7 +49,7 @@ def http_service(config: ProviderConfig, wire: Wire) -> Service:
         headers = request.headers + (credential or request.credential)
         url = root + request.path
         answer = await wire.send(request.method, url, headers, request.body, limits)
-        handed_on = _hand_on(answer.headers)
+        handed_on = hand_on(answer.headers)
         marked = Provenance(attempts=1, target=call.target.name)
         # An error is read whole, whatever it calls itself: it may quote our credential.
         if answer.status < 400 and _is_stream(answer):
@@ -88,7 +88,8 @@ def _is_stream(answer: WireReply) -> bool:
     )
 
 
-def _hand_on(headers: Headers) -> Headers:
+def hand_on(headers: Headers) -> Headers:
+    """Those of a provider's headers that a client may see; names in lower case."""
     return tuple(
         (name, value)
         for name, value in headers
