@@ -62,9 +62,12 @@ class Portal:
         home = self._home()
         return asyncio.run_coroutine_threadsafe(work(), home)
 
-    async def wait(self, answer: Future[T]) -> T:
-        """The answer to a submitted call, awaited in any event loop. Raises Closed where the
-        runtime was closed meanwhile: CancelledError would look as if the caller were cancelled."""
+    async def wait(self, answer: Future[T] | asyncio.Future[T]) -> T:
+        """The answer to a submitted call, awaited in any event loop, where it may be wrapped.
+
+        Raises Closed where the runtime was closed meanwhile: CancelledError would look as if the
+        caller were cancelled.
+        """
         try:
             return await asyncio.wrap_future(answer)
         except asyncio.CancelledError:

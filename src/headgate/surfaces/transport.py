@@ -10,6 +10,7 @@ import asyncio
 import os
 import threading
 from typing import Any, NoReturn
+from urllib.request import getproxies
 
 from headgate.admission_relay import Address, RelayAdmission, address_of
 from headgate.runtime import Runtime
@@ -70,6 +71,8 @@ class Transport:
         self._sdks = sdks
         self._portal = sdks.runtime.portal
         self._process_id = os.getpid()
+        # The environment of this moment, as a client of the library's own would have read it.
+        self._proxies = getproxies()
         self._direct: dict[tuple[str, bool], Routes[Any]] = {}
 
     def handle_request(self, request: Any) -> Any:
@@ -134,7 +137,8 @@ class Transport:
         address = address_of(request.method, str(request.url), headers)
         if address is None:
             return None
-        return Errand(self._sdks.runtime, side, self._sdks.admission(address), address, request)
+        admission = self._sdks.admission(address)
+        return Errand(self._sdks.runtime, side, admission, address, request, self._proxies)
 
     def _past(self, request: Any, *, asynchronous: bool) -> Any:
         """The library's own sender for what is no call, made for this client alone."""
@@ -144,7 +148,7 @@ class Transport:
             library = self._sdks.side(known[0]).library
             made = Routes(lambda proxy: library.sender(proxy, asynchronous=asynchronous))
             routes = self._direct.setdefault(known, made)
-        return routes.to(request.url)
+        return routes.to(request.url, self._proxies)
 
 
 def _in_asyncio() -> bool:

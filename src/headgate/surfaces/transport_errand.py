@@ -10,7 +10,7 @@ from typing import Any
 
 from headgate.admission import Head, Plan
 from headgate.admission_relay import Address, RelayAdmission, relay_head
-from headgate.errors import BadRequest, Closed, HeadgateError
+from headgate.errors import BadRequest, Closed, HeadgateError, UpstreamTimeout
 from headgate.runtime import Runtime
 from headgate.stream import Whole
 from headgate.surfaces.dialect import error_body, error_headers
@@ -19,6 +19,8 @@ from headgate.surfaces.transport_library import Library, Routes
 from headgate.surfaces.transport_stream import Arriving, Handover, reader_class
 from headgate.types import Headers, Reply, WireRequest
 
+JOINED_MAX = 3
+"""How many calls of others a request waits for in vain before it gives up."""
 _FRAMING = frozenset({b"content-length", b"transfer-encoding", b"connection", b"keep-alive"})
 """Of a connection that ends here."""
 
@@ -43,6 +45,7 @@ class Errand:
         admission: RelayAdmission,
         address: Address,
         request: Any,
+        proxies: Mapping[str, str],
     ) -> None:
         self.is_call = False
         self._runtime = runtime
@@ -51,12 +54,14 @@ class Errand:
         self._admission = admission
         self._address = address
         self._request = request
+        self._proxies = proxies
         self._body = b""
         self._head: Head
         self._plan: Plan
         self._reply: Reply | None = None
         self._received: Headers = ()
         self._is_sent = False
+        self._joined = 0
         limits: Mapping[str, float | None] = request.extensions.get("timeout") or {}
         self._read_s = limits.get("read")
         self._limit_s = sum(limit for limit in limits.values() if limit is not None) or None
@@ -89,29 +94,44 @@ class Errand:
         """The response by way of the stack, for a thread that waits. Raises the exceptions of its
         library."""
         try:
-            asked = self._begin()
-            try:
-                self._wait(asked)
-            finally:
-                self._end(asked)
+            while self._reply is None:
+                asked = self._begin()
+                try:
+                    self._wait(asked)
+                except UpstreamTimeout:
+                    if not self._may_ask_again():
+                        raise
+                finally:
+                    self._end(asked)
         except HeadgateError as error:
             return self._failed(error)
-        return self._response(self._side.sync_reader)
+        return self._response(self._reply, self._side.sync_reader)
 
     async def aanswer(self) -> Any:
         """As `answer`, in the caller's event loop."""
         try:
-            asked = self._begin()
-            try:
-                await self._await(asked)
-            finally:
-                self._end(asked)
+            while self._reply is None:
+                asked = self._begin()
+                try:
+                    await self._await(asked)
+                except UpstreamTimeout:
+                    if not self._may_ask_again():
+                        raise
+                finally:
+                    self._end(asked)
         except HeadgateError as error:
             return self._failed(error)
-        return self._response(self._side.async_reader)
+        return self._response(self._reply, self._side.async_reader)
+
+    def _may_ask_again(self) -> bool:
+        """Whether the limit that passed was another's, whose call this one had joined: its own may
+        be longer."""
+        self._joined += 1
+        mine = self._is_sent or self._head.controls.deadline_s is not None
+        return not mine and self._joined <= JOINED_MAX
 
     def _begin(self) -> Future[None]:
-        self._sender = self._side.home.to(self._request.url)
+        self._sender = self._side.home.to(self._request.url, self._proxies)
         return self._runtime.portal.spawn(self._put_through)
 
     async def _put_through(self) -> None:
@@ -139,7 +159,7 @@ class Errand:
         if not waiting.done() and not self._is_sent:
             waiting.cancel()
             raise self._library.late()
-        await self._runtime.portal.wait(asked)
+        await self._runtime.portal.wait(waiting)
 
     def _end(self, asked: Future[None]) -> None:
         """Cancels what nobody waits for any more, and lets go of a reply that came meanwhile."""
@@ -184,10 +204,7 @@ class Errand:
         kind = dict(self._received).get(b"content-type", b"")
         return self._plan.streamed or kind.startswith(b"text/event-stream")
 
-    def _response(self, reader: Any) -> Any:
-        reply = self._reply
-        if reply is None:
-            raise Closed("the runtime was closed during this call")
+    def _response(self, reply: Reply, reader: Any) -> Any:
         provenance = reply.provenance
         mine = self._is_sent and not (provenance.hit or provenance.collapsed)
         headers = self._received if mine else reply.headers

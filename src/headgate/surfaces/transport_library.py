@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import importlib
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Generic, TypeVar
-from urllib.request import getproxies
 
 from headgate.errors import (
     BadRequest,
@@ -115,16 +114,15 @@ class Library:
 
 
 class Routes(Generic[T]):
-    """The senders of one library by proxy, as the environment was when the first was needed."""
+    """The senders of one library, by the proxy that they go through."""
 
     def __init__(self, make: Callable[[str | None], T]) -> None:
         self._make = make
-        self._proxies = getproxies()
         self._senders: dict[str | None, T] = {}
 
-    def to(self, url: Any) -> T:
-        """The sender for this URL."""
-        proxy = proxy_for(url.scheme, url.host, url.port, self._proxies)
+    def to(self, url: Any, proxies: Mapping[str, str]) -> T:
+        """The sender for this URL where `proxies` are those of the environment."""
+        proxy = proxy_for(url.scheme, url.host, url.port, proxies)
         sender = self._senders.get(proxy)
         if sender is None:
             sender = self._senders.setdefault(proxy, self._make(proxy))
