@@ -8,15 +8,26 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from plans import BODY, OPENAI, head_of, plan_of
 
-from headgate.admission import IDENTITY, PLANS_MAX, Admission, Plan, endpoint, read_head
+from headgate.admission import (
+    HEADER_BYTES_MAX,
+    HEADERS_MAX,
+    HEADS_MAX,
+    IDENTITY,
+    PLANS_MAX,
+    PREFIX_BYTES_MAX,
+    PREFIXES_MAX,
+    QUERY_BYTES_MAX,
+    Admission,
+    endpoint,
+    read_head,
+)
 from headgate.config import Config, ModelConfig, ProviderConfig
 from headgate.errors import BadRequest, UnknownModel
 from headgate.layers.settings import CacheConfig, ModelCacheConfig
 from headgate.types import OPERATIONS, Target, WireRequest
 
-BODY: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "q"}]}
-OPENAI = Config(providers={"openai": ProviderConfig()})
 BOTH = Config(
     providers={
         "openai": ProviderConfig(),
@@ -29,19 +40,6 @@ BOTH = Config(
         "sonnet": ModelConfig(targets=("claude/claude-sonnet",)),
     },
 )
-
-
-def plan_of(
-    body: Any, config: Config = OPENAI, *, operation: str = "chat", query: bytes = b"",
-    **headers: str,
-) -> Plan:  # fmt: skip
-    content = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return Admission(config).plan(operation, head_of(**headers), content, query)
-
-
-def head_of(**headers: str) -> Any:
-    named = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
-    return read_head(named)
 
 
 def test_only_headers_on_the_list_go_upstream() -> None:
@@ -146,6 +144,50 @@ def test_remembered_plans_are_bounded() -> None:
     for number in range(PLANS_MAX + 10):
         admission.plan("embeddings", head, b'{"model": "m", "input": "%d"}' % number)
     assert len(admission._plans) == PLANS_MAX
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        [(b"x-a", b"y" * HEADER_BYTES_MAX)],
+        [(b"x-%d" % number, b"") for number in range(HEADERS_MAX + 1)],
+        [(b"authorization", b"y" * (HEADER_BYTES_MAX // 2)), (b"x" * HEADER_BYTES_MAX, b"")],
+    ],
+)
+def test_too_many_or_too_large_headers_are_431_and_not_remembered(headers: Any) -> None:
+    admission = Admission(OPENAI)
+    with pytest.raises(BadRequest, match="at most 100 headers of 32768 bytes") as caught:
+        admission.head(headers)
+    assert (caught.value.status_hint, caught.value.code) == (431, "headers_too_large")
+    assert admission._heads == {}
+
+
+def test_headers_at_the_limit_are_accepted() -> None:
+    read_head([(b"x-%02d" % number, b"y" * 300) for number in range(HEADERS_MAX)])
+    read_head([(b"x-a", b"y" * (HEADER_BYTES_MAX - 3))])
+
+
+def test_a_query_over_the_limit_is_414() -> None:
+    plan_of(BODY, query=b"y" * QUERY_BYTES_MAX)
+    with pytest.raises(BadRequest, match="longer than 8192 bytes") as caught:
+        plan_of(BODY, query=b"y" * (QUERY_BYTES_MAX + 1))
+    assert (caught.value.status_hint, caught.value.code) == (414, "query_too_long")
+
+
+def test_what_is_remembered_of_callers_is_bounded_in_bytes() -> None:
+    admission = Admission(OPENAI)
+    content = json.dumps(BODY).encode()
+    for number in range(HEADS_MAX + 50):
+        large = b"%d" % number + b"y" * (HEADER_BYTES_MAX // 3)
+        head = admission.head([(b"authorization", large), (b"openai-beta", large)])
+        plan = admission.plan("chat", head, content, b"y" * QUERY_BYTES_MAX)
+        assert plan == admission.plan("chat", head, content, b"y" * QUERY_BYTES_MAX)
+    assert len(admission._heads) == HEADS_MAX
+    assert admission._prefixes == {}
+    for number in range(PREFIXES_MAX + 50):
+        admission.plan("chat", head_of(authorization=f"Bearer {number}"), content)
+    assert len(admission._prefixes) == PREFIXES_MAX
+    assert max(len(prefix) for prefix, _ in admission._prefixes.values()) < PREFIX_BYTES_MAX
 
 
 def test_a_refused_body_is_refused_again() -> None:
@@ -289,13 +331,16 @@ def test_time_to_live_is_the_models_and_the_caller_may_shorten_it(
     plan = admission.plan("chat", head, body)
     assert admission.call("/x", head, body, plan).ttl_s == ttl_s
     assert (
-        plan_of({**BODY, "model": "n"}, Config(cache=cache, providers=OPENAI.providers)).ttl_s == 60
+        plan_of(
+            {**BODY, "model": "n"}, Config(cache=cache, providers=OPENAI.providers)
+        ).policy.ttl_s
+        == 60
     )
 
 
 @pytest.mark.parametrize(
     ("more", "bypass"),
-    [({}, ""), ({"stream": False}, ""), ({"stream": None}, ""), ({"stream": True}, "stream"),
+    [({}, ""), ({"stream": False}, ""), ({"stream": None}, ""), ({"stream": True}, ""),
      ({"background": True}, "background"), ({"store": True, "stream": True}, "server_state")],
 )  # fmt: skip
 def test_a_plan_says_why_the_cache_is_not_consulted(more: dict[str, Any], bypass: str) -> None:

@@ -67,6 +67,7 @@ def test_a_value_is_read(annotation: Any, written: Any, value: Any) -> None:
         (bool, 1, "expected true or false, got 1"),
         (bool, "true", 'expected true or false, got "true"'),
         (str, 1, "expected a string, got 1"),
+        (str, "a\0b", "contains a NUL character"),
         (CHOICE, "gdsf", 'expected "lru" or "fifo", got "gdsf"'),
         (CHOICE, [], 'expected "lru" or "fifo", got a list'),
         (TEXTS, "a", 'expected a list of strings, got "a"'),

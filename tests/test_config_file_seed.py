@@ -99,5 +99,17 @@ def test_a_batch_timeout_is_a_number_of_milliseconds(milliseconds: Any) -> None:
     assert list(found) == ["llm_batch.batch_timeout_ms"]
 
 
+@pytest.mark.parametrize("settings", [[], None, "llm_cache", 3])
+def test_settings_must_be_a_dictionary(settings: Any) -> None:
+    with pytest.raises(ConfigError, match="expected a dictionary of settings, got"):
+        from_runtime_settings(settings)
+
+
+def test_names_that_are_no_strings_are_unknown_keys() -> None:
+    with pytest.raises(ConfigError) as caught:
+        from_runtime_settings({1: {}, "llm_cache": {2: 3}})  # type: ignore[dict-item]
+    assert [problem.key for problem in caught.value.problems] == ["1", "llm_cache.2"]
+
+
 def test_models_must_be_a_dictionary() -> None:
     assert list(problems({}, [1])) == ["models"]

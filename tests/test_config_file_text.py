@@ -60,7 +60,7 @@ def test_every_key_and_table_has_its_line() -> None:
     ("path", "line"),
     [
         (("cache", "inline", "b", "c"), 19),
-        (("cache", "models", "gpt-4.1"), 7),
+        (("cache", "models", "gpt-4.1"), 8),
         (("server", "absent"), 3),
         (("absent",), None),
         ((), None),
@@ -70,6 +70,12 @@ def test_what_has_no_line_of_its_own_has_that_of_what_is_around_it(
     path: tuple[str, ...], line: int | None
 ) -> None:
     assert document(PAGE).line(path) == line
+
+
+def test_a_table_that_is_never_opened_has_the_line_of_its_first_key() -> None:
+    found = document("[cache]\nttl = 1\nmodels.x.ttl = 2\nmodels.y.ttl = 3\n[server]\nport = 1\n")
+    assert (found.line(("cache", "models")), found.line(("cache", "models", "y"))) == (3, 4)
+    assert document("\nbatsh.size = 1\n").line(("batsh",)) == 2
 
 
 KEYS = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]), max_size=8)

@@ -138,6 +138,14 @@ def test_names_of_errors_are_bounded_too() -> None:
     assert f"{OTHER}:{OTHER}" in numbers["errors"]
 
 
+def test_errors_whose_names_are_spelled_alike_are_added_up() -> None:
+    metrics = Metrics()
+    metrics.record_error("a", "b:c")
+    metrics.record_error("a:b", "c")
+    numbers = metrics.snapshot()
+    assert (numbers["errors"], numbers["total_errors"]) == ({"a:b:c": 2}, 2)
+
+
 def test_sums_are_exact_under_eight_threads() -> None:
     metrics = Metrics()
     each = 4_000

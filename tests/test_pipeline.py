@@ -10,6 +10,7 @@ import pytest
 from headgate.clock import SystemClock
 from headgate.config import Config, ProviderConfig
 from headgate.layers.fill import Fill
+from headgate.layers.settings import CacheConfig
 from headgate.metrics import Metrics
 from headgate.pipeline import FUNCTION, Placed, by_target, front, providers, stack
 from headgate.providers.function import call_function
@@ -24,7 +25,8 @@ LIFE_OF_A_CALL = Path(__file__).parents[1] / "docs" / "life-of-a-call.md"
 def built() -> tuple[Placed, ...]:
     clock = SystemClock()
     tiers = Tiers(MemoryStore(), None, clock)
-    return front(tiers, Fill(tiers, clock), Metrics(), clock)
+    metrics = Metrics()
+    return front(CacheConfig(), tiers, Fill(tiers, clock, metrics), metrics, clock)
 
 
 def documented() -> list[str]:

@@ -186,17 +186,6 @@ def test_an_answer_under_way_when_the_cache_is_cleared_is_not_stored(runtime: Ru
     assert runtime.stats()["cache"]["not_stored"] == {"cleared": 1}
 
 
-def test_clear_removes_what_is_selected_and_says_how_many(runtime: Runtime) -> None:
-    for model, namespace in [("a", ""), ("b", ""), ("b", "tests"), ("c", "tests")]:
-        runtime.cached_llm_call("p", model, {}, lambda: 1, namespace=namespace)
-    assert runtime.clear(model="b", namespace="tests") == 1
-    assert runtime.clear(model="b") == 1
-    assert runtime.clear(namespace="tests") == 1
-    assert runtime.stats()["cache"]["size"] == 1
-    assert runtime.clear() == 1
-    assert runtime.clear() == 0
-
-
 def test_namespaces_share_no_answers(runtime: Runtime) -> None:
     for namespace in ("", "a", "b"):
         kept = runtime.cached_llm_call("p", "m", {}, lambda n=namespace: n, namespace=namespace)

@@ -8,14 +8,11 @@ construction, no parse); only unseen bytes are parsed, checked and made canonica
 from __future__ import annotations
 
 import difflib
-import re
 import threading
 from collections.abc import Awaitable, Callable, Iterable
 from hashlib import sha256
-from itertools import islice
 from typing import Any, TypeVar
 
-import msgspec
 from msgspec import Struct
 
 from headgate.config import Config
@@ -24,29 +21,48 @@ from headgate.core.controls import read_controls
 from headgate.core.eligibility import bypass_reason
 from headgate.core.fingerprint import (
     BEHAVIOUR_HEADERS,
+    STREAMED_OPERATIONS,
+    USAGE_OPERATIONS,
     digest,
     raw_prefix,
     request_key,
     route_of,
     scope_of,
+    without_shape,
 )
+from headgate.core.rewrite import renamed
 from headgate.core.verdict import LIMIT_FIELDS
 from headgate.errors import BadRequest, UnknownModel
+from headgate.layers.settings import policy_of
 from headgate.providers.settings import DEFAULT_BASE_URLS
-from headgate.types import NO_CONTROLS, Call, Controls, Headers, Reply, Target, WireRequest
+from headgate.types import (
+    NO_CONTROLS,
+    Call,
+    Controls,
+    Headers,
+    Policy,
+    Reply,
+    Target,
+    WireRequest,
+)
 
 PLANS_MAX = 20_000
 """Plans remembered by raw digest; about 400 bytes each."""
 PREFIXES_MAX = 4_000
+PREFIX_BYTES_MAX = 4_000
+"""A longer prefix is made anew each time: what is remembered is bounded in bytes, too."""
 MODEL_CHARS_MAX = 500
 """A longer name is none, and would stay: in plans, in the metrics, in a header of each reply."""
 HEADS_MAX = 256
-"""Sets of headers remembered; uvicorn lets each have 64 KB."""
-_LOOKS = 3
+"""Sets of headers remembered."""
+HEADERS_MAX = 100
+HEADER_BYTES_MAX = 32_768
+"""Names and values of all headers together; the server below has no limit of its own."""
+QUERY_BYTES_MAX = 8_192
 
 CREDENTIAL_HEADERS = frozenset({b"authorization", b"x-api-key", b"api-key", b"x-goog-api-key"})
 """Of OpenAI and most others, Anthropic, Azure, and Google."""
-
+_CHOICES_MAX = 1_000
 _FORWARDED, _CREDENTIAL, _BEHAVIOUR, _CONTROL, _LENGTH, _ENCODING = range(1, 7)
 _KINDS = {
     **dict.fromkeys((b"content-type", b"accept", b"traceparent"), _FORWARDED),
@@ -85,22 +101,26 @@ class Plan(Struct, frozen=True):
     asked: str
     """The model as the body spells it, provider prefix included."""
     target: Target
-    ttl_s: float
+    policy: Policy
     streamed: bool
+    usage_wanted: bool
+    choices: int
     bypass: str
     limit_explicit: bool
 
 
 def read_head(headers: Iterable[tuple[bytes, bytes]]) -> Head:
-    """Sorts the headers of a request. Raises BadRequest for a control that makes no sense, and
-    (415) for a compressed body."""
+    """Sorts the headers of a request. Raises BadRequest for a control that makes no sense, for too
+    many or too large ones (431) and for a compressed body (415)."""
     forwarded: list[tuple[bytes, bytes]] = [IDENTITY]
     credential: list[tuple[bytes, bytes]] = []
     behaviour: list[tuple[bytes, bytes]] = []
     said: list[tuple[bytes, bytes]] = []
-    announced_bytes = 0
+    announced_bytes = count = size_bytes = 0
     for header in headers:
         name = header[0]
+        count += 1
+        size_bytes += len(name) + len(header[1])
         # One look into one table: a client of today sends twenty headers, most of no interest.
         kind = _KINDS.get(name)
         if kind == _FORWARDED:
@@ -120,6 +140,12 @@ def read_head(headers: Iterable[tuple[bytes, bytes]]) -> Head:
                 status=415,
                 code="unsupported_encoding",
             )
+    if count > HEADERS_MAX or size_bytes > HEADER_BYTES_MAX:
+        raise BadRequest(
+            f"at most {HEADERS_MAX} headers of {HEADER_BYTES_MAX} bytes together are accepted",
+            status=431,
+            code="headers_too_large",
+        )
     controls = read_controls(said) if said else NO_CONTROLS
     return Head(tuple(forwarded), tuple(credential), tuple(behaviour), controls, announced_bytes)
 
@@ -153,8 +179,14 @@ class Admission:
     def plan(self, operation: str, head: Head, body: bytes, query: bytes = b"") -> Plan:
         """The plan for these bytes.
 
-        Raises BadRequest (body) and UnknownModel.
+        Raises BadRequest (body; 414: query) and UnknownModel.
         """
+        if len(query) > QUERY_BYTES_MAX:
+            raise BadRequest(
+                f"the query string is longer than {QUERY_BYTES_MAX} bytes",
+                status=414,
+                code="query_too_long",
+            )
         prefix, scope = self._prefix(operation, head, query)
         raw = sha256(prefix + body).digest()
         plan = self._plans.get(raw)
@@ -169,9 +201,11 @@ class Admission:
         """The call to put through the stack when memory has no answer. `path` is relative to the
         API root and holds the query string; `send` takes the place of the target's provider."""
         controls = head.controls
-        ttl_s = plan.ttl_s if controls.ttl_s is None else min(plan.ttl_s, controls.ttl_s)
+        ttl_s = plan.policy.ttl_s
+        if controls.ttl_s is not None:
+            ttl_s = min(ttl_s, controls.ttl_s)
         if plan.target.model != plan.asked:
-            body = _renamed(body, plan.target.model)
+            body = renamed(body, plan.target.model)
         request = WireRequest(path, body, head.forwarded, head.credential, send=send)
         return Call(
             operation=plan.operation,
@@ -183,7 +217,10 @@ class Admission:
             controls=controls,
             ttl_s=ttl_s,
             streamed=plan.streamed,
+            usage_wanted=plan.usage_wanted,
+            choices=plan.choices,
             limit_explicit=plan.limit_explicit,
+            policy=plan.policy,
             bypass=plan.bypass,
         )
 
@@ -192,11 +229,12 @@ class Admission:
         known = (operation, head.credential, head.behaviour, head.controls.namespace, query)
         found = self._prefixes.get(known)
         if found is None:
-            who = digest(*(part for header in head.credential for part in header))
-            scope = scope_of(b"credential", who, head.controls.namespace)
+            scope = self._scope(head)
             headers = (*head.behaviour, (b"?", query))
             found = raw_prefix(operation, scope, headers), scope
-            self._remember(self._prefixes, known, found, PREFIXES_MAX)
+            sent_bytes = sum(len(value) for _, value in head.credential)
+            if len(found[0]) + sent_bytes <= PREFIX_BYTES_MAX:
+                self._remember(self._prefixes, known, found, PREFIXES_MAX)
         return found
 
     def _make_plan(
@@ -206,17 +244,16 @@ class Admission:
         asked = self._asked(fields)
         model, target = self.resolve(asked, operation)
         streamed = self._is_streamed(fields)
-        cache = self._config.cache
-        own = cache.models.get(model)
-        enabled = cache.enabled if own is None or own.enabled is None else own.enabled
-        bypass = bypass_reason(operation, fields) or ("" if enabled else "disabled")
-        route = self._route(target)
+        policy = policy_of(self._config.cache, model)
+        bypass = bypass_reason(operation, fields, policy)
+        if streamed and operation not in STREAMED_OPERATIONS:
+            bypass = bypass or "stream"
         key = request_key(
             operation=operation,
             scope=scope,
-            route=route,
+            route=self._route(target),
             headers=(*head.behaviour, (b"?", query)),
-            fields={**fields, "model": model},
+            fields={**self._shapeless(operation, fields, target), "model": model},
             ignored=self._ignored,
         )
         return Plan(
@@ -226,9 +263,11 @@ class Admission:
             model=model,
             asked=asked,
             target=target,
-            ttl_s=cache.ttl if own is None or own.ttl is None else own.ttl,
+            policy=policy,
             streamed=streamed,
-            bypass=bypass or ("stream" if streamed else ""),
+            usage_wanted=self._wants_usage(operation, fields),
+            choices=_choices_in(fields),
+            bypass=bypass,
             limit_explicit=any(fields.get(name) is not None for name in LIMIT_FIELDS),
         )
 
@@ -240,12 +279,30 @@ class Admission:
         """Whether the request asks for a stream."""
         return _flag_in(fields, "stream")
 
+    def _wants_usage(self, operation: str, fields: dict[str, Any]) -> bool:
+        """Whether the events of a stream that only tell its usage are for the client."""
+        return operation not in USAGE_OPERATIONS or asks_usage(fields)
+
     def _remember(self, table: dict[Any, V], name: object, value: V, most: int) -> None:
         """Looking takes no lock, as it is one C call; making room is two."""
         with self._lock:
             if len(table) >= most:
                 del table[next(iter(table))]
             table[name] = value
+
+    def _scope(self, head: Head) -> bytes:
+        """Who shares an entry: everyone in a namespace that the operator listed, else whoever
+        sends this credential."""
+        namespace = head.controls.namespace
+        if namespace and namespace in self._config.cache.shared_namespaces:
+            return scope_of(b"shared", b"", namespace)
+        who = digest(*(part for header in head.credential for part in header))
+        return scope_of(b"credential", who, namespace)
+
+    def _shapeless(self, operation: str, fields: dict[str, Any], target: Target) -> dict[str, Any]:
+        """The fields without what only chooses the shape of the answer."""
+        asked = self._config.providers[target.provider].ask_stream_usage
+        return without_shape(operation, fields, usage_is_asked=asked)
 
     def _route(self, target: Target) -> bytes:
         route = self._routes.get(target.name)
@@ -328,26 +385,13 @@ def _flag_in(fields: dict[str, Any], name: str) -> bool:
     return bool(value)
 
 
-class _Named(Struct):
-    model: str
+def asks_usage(fields: dict[str, Any]) -> bool:
+    """Whether a request for a stream asks that it tells its usage."""
+    options = fields.get("stream_options")
+    return isinstance(options, dict) and options.get("include_usage") is True
 
 
-_MODEL = re.compile(rb'"model"\s*:\s*("(?:[^"\\]|\\.)*")')
-_decode_name = msgspec.json.Decoder(_Named).decode
-_decode_raw = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
-
-
-def _renamed(body: bytes, model: str) -> bytes:
-    """The body with another model name and every other byte unchanged.
-
-    Where the name is not found by looking (its key is escaped, or many fields of inner objects
-    have the same one), every field keeps its bytes and its place, and white space around it goes.
-    """
-    name = msgspec.json.encode(model)
-    for match in islice(_MODEL.finditer(body), _LOOKS):
-        renamed = body[: match.start(1)] + name + body[match.end(1) :]
-        if _decode_name(renamed).model == model:
-            return renamed
-    fields = _decode_raw(body)
-    fields["model"] = msgspec.Raw(name)
-    return msgspec.json.encode(fields)
+def _choices_in(fields: dict[str, Any]) -> int:
+    """How many answers are asked for; what is no count is the provider's to refuse."""
+    count = fields.get("n")
+    return count if isinstance(count, int) and 1 <= count <= _CHOICES_MAX else 1

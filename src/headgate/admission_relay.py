@@ -14,10 +14,10 @@ from urllib.parse import urlsplit
 
 from msgspec import Struct
 
-from headgate.admission import CREDENTIAL_HEADERS, Admission, Head
+from headgate.admission import CREDENTIAL_HEADERS, Admission, Head, asks_usage
 from headgate.config import Config
 from headgate.core.controls import read_controls
-from headgate.core.fingerprint import route_of
+from headgate.core.fingerprint import USAGE_OPERATIONS, route_of, without_shape
 from headgate.providers.settings import DEFAULT_BASE_URLS
 from headgate.types import NO_CONTROLS, Headers, Target
 
@@ -171,6 +171,16 @@ class RelayAdmission(Admission):
     def _is_streamed(self, fields: dict[str, Any]) -> bool:
         said = self._address.is_streamed
         return super()._is_streamed(fields) if said is None else said
+
+    def _shapeless(self, operation: str, fields: dict[str, Any], target: Target) -> dict[str, Any]:
+        """The request goes out as it is: a stream that does not ask for usage has none, so it is
+        less than a whole answer, and has an entry of its own."""
+        if operation in USAGE_OPERATIONS and fields.get("stream") and not asks_usage(fields):
+            return fields
+        return without_shape(operation, fields, usage_is_asked=True)
+
+    def _wants_usage(self, operation: str, fields: dict[str, Any]) -> bool:
+        return True
 
     def _route(self, target: Target) -> bytes:
         if self._name:

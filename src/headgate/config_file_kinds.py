@@ -80,6 +80,8 @@ def kind_of(annotation: Any) -> Kind:
             return kind()
     if form.base is int:
         return _integer(form.bounds)
+    if form.base is float:
+        return _real(form.bounds)
     if form.base == tuple[str, ...]:
         return Kind(
             "list of strings", _texts, {"type": "array", "items": {"type": "string"}}, _json
@@ -158,6 +160,24 @@ def _integer(bounds: Bounds) -> Kind:
     return Kind("whole number", parse, schema, str)
 
 
+def _real(bounds: Bounds) -> Kind:
+    def parse(value: Any) -> float:
+        number = _from_environment(value) if isinstance(value, Expanded) else value
+        if isinstance(number, bool) or not isinstance(number, int | float):
+            raise _unlike("a number", value)
+        return float(_within(bounds, number, bounds.describe(), value))
+
+    schema = {"anyOf": [_number_schema("number", bounds), _VARIABLE_SCHEMA]}
+    return Kind("number", parse, schema, lambda number: f"{number:g}")
+
+
+def _from_environment(text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
 def _switch() -> Kind:
     def parse(value: Any) -> bool:
         switch = _SWITCHES.get(value.strip()) if isinstance(value, Expanded) else value
@@ -184,6 +204,9 @@ def _text() -> Kind:
     def parse(value: Any) -> str:
         if not isinstance(value, str):
             raise _unlike("a string", value)
+        if "\0" in value:
+            # No host, file or model has one in its name, and the system's own errors are obscure.
+            raise ValueError("contains a NUL character")
         return str(value)
 
     return Kind("string", parse, {"type": "string"}, _json)

@@ -39,6 +39,8 @@ def from_runtime_settings(
 
     Raises ConfigError with every problem found; keys are named as in the dictionaries.
     """
+    if not isinstance(given, Mapping):
+        raise ConfigError([Problem("", f"expected a dictionary of settings, got {shown(given)}")])
     tree: Tree = {}
     problems = [Problem(dotted(path), message) for path, message in _translate(given, tree)]
     if models:
@@ -54,7 +56,7 @@ def _translate(given: Mapping[str, Any], tree: Tree) -> Iterator[tuple[Path, str
     """Fills `tree` and yields what has no place in it."""
     for section, values in given.items():
         if section not in _SAME:
-            yield (section,), _unknown(section, list(_SAME))
+            yield (str(section),), _unknown(section, list(_SAME))
         elif not isinstance(values, Mapping):
             yield (section,), f"expected a dictionary, got {shown(values)}"
         else:
@@ -68,7 +70,7 @@ def _translate_section(
         place = _THERE.get((section, key))
         if place is None:
             known = [name for there, name in _THERE if there == section]
-            yield (section, key), _unknown(key, known)
+            yield (section, str(key)), _unknown(key, known)
         elif (section, key) not in _MILLISECONDS:
             tree.setdefault(place[0], {})[place[1]] = value
         elif isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0:

@@ -34,7 +34,17 @@ _NO_PROVIDER = """\
 """
 # What the examples of named blocks say besides defaults, as TOML.
 _SERVER = {"admin_token": '"${HEADGATE_ADMIN_TOKEN:-}"'}
-_CACHE_MODEL = {"ttl": '"2h"', "enabled": "true"}
+_CACHE_MODEL = {
+    "ttl": '"2h"',
+    "enabled": "true",
+    "tool_calls": "true",
+    "truncated": "true",
+    "refusal_ttl": '"5m"',
+    "remote_media": "false",
+    "hosted_tools": "false",
+    "server_state": "false",
+    "temperature_max": "0.2",
+}
 _MODEL = {"targets": '["openai/gpt-4o"]'}
 _OPENAI = {
     "base_url": f'"{DEFAULT_BASE_URLS["openai"]}"',

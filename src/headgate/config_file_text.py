@@ -43,7 +43,12 @@ class Document(NamedTuple):
     lines: dict[Path, int]
 
     def line(self, path: Path) -> int | None:
-        """The line of `path`, or of the nearest thing around it."""
+        """The line of `path`, or of the first key inside it (`a.b = 1` for `a`), or of the nearest
+        thing around it."""
+        if path not in self.lines:
+            inside = [line for key, line in self.lines.items() if key[: len(path)] == path != ()]
+            if inside:
+                return min(inside)
         for end in range(len(path), 0, -1):
             if path[:end] in self.lines:
                 return self.lines[path[:end]]

@@ -27,6 +27,8 @@ ERRORS_MAX = 20
 FOLD = 64
 """Latencies of hits that may wait to be counted; folding them takes about 5 us."""
 
+_SHARES = (0.50, 0.95, 0.99)
+
 
 class _Row:
     """Counters of one model. All start at 0 at the model's first event."""
@@ -60,10 +62,6 @@ class _Row:
             self.counts[index] += end - start
             self.blocks[index // BLOCK] += end - start
             start = end
-
-    def quantiles_ms(self, *shares: float) -> list[float]:
-        """Latencies below which `shares` of the calls lie."""
-        return quantiles(self.counts, shares, self.blocks)
 
 
 class ModelSeries(Struct, frozen=True):
@@ -116,6 +114,14 @@ class Metrics:
             row.tokens_out += usage.tokens_out
             row.cached += usage.tokens_cached
 
+    def record_usage(self, model: str, usage: Usage) -> None:
+        """Tokens of one upstream answer whose call is counted by `record_call` without them."""
+        with self._lock:
+            row = self._rows.get(model) or self._add(model)
+            row.tokens_in += usage.tokens_in
+            row.tokens_out += usage.tokens_out
+            row.cached += usage.tokens_cached
+
     def record_error(self, model: str, error: str) -> None:
         """One failure of kind `error` (a short name such as `rate_limit`). Does not count a call:
         whoever finishes a failed call records both."""
@@ -150,7 +156,10 @@ class Metrics:
         errors: dict[str, int] = {}
         for model, row in self._in_turn():
             by_model[model] = _describe(row)
-            errors |= {f"{model}:{kind}": count for kind, count in row.errors.items()}
+            for kind, count in row.errors.items():
+                # Two names may be spelled alike: model `a`, kind `b:c` and model `a:b`, kind `c`.
+                name = f"{model}:{kind}"
+                errors[name] = errors.get(name, 0) + count
         hits = sum(row["cache_hits"] for row in by_model.values())
         misses = sum(row["cache_misses"] for row in by_model.values())
         return {
@@ -191,7 +200,7 @@ class Metrics:
 
 
 def _describe(row: _Row) -> dict[str, Any]:
-    p50, p95, p99 = row.quantiles_ms(0.50, 0.95, 0.99)
+    p50, p95, p99 = quantiles(row.counts, _SHARES, row.blocks)
     consulted = row.hits + row.misses
     return {
         "calls": row.calls,

@@ -74,7 +74,7 @@ class LLMCache:
     ) -> None:
         if maxsize < 0:
             raise ValueError(f"maxsize must be at least 0, not {maxsize}")
-        config = Config(cache=CacheConfig(maxsize=maxsize, ttl=ttl))
+        config = Config(cache=CacheConfig(maxsize=maxsize, ttl=ttl, max_stale=0))
         self._engine = _Engine(config, clock or SystemClock())
 
     def get(self, prompt: Any, model: str, params: Params) -> Any:

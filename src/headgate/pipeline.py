@@ -10,10 +10,12 @@ from typing import NamedTuple
 
 from headgate.clock import Clock
 from headgate.config import Config
-from headgate.layers.cache import cache
+from headgate.joining.flight import FlightLimits
+from headgate.layers.cache import Serving, cache
 from headgate.layers.coalesce import coalesce
 from headgate.layers.fill import Fill
 from headgate.layers.observe import observe
+from headgate.layers.settings import CacheConfig
 from headgate.metrics import Metrics
 from headgate.providers.fake import fake_service
 from headgate.providers.function import call_function
@@ -37,12 +39,18 @@ class Placed(NamedTuple):
     reason: str
 
 
-def front(tiers: Tiers, fill: Fill, metrics: Metrics, clock: Clock) -> tuple[Placed, ...]:
+def front(
+    config: CacheConfig, tiers: Tiers, fill: Fill, metrics: Metrics, clock: Clock
+) -> tuple[Placed, ...]:
     """The layers above the choice of a target, outermost first."""
+    serving = Serving(config.stale_if_error, config.max_stale, config.replay_pause)
+    limits = FlightLimits(
+        finish_within_s=config.finish_within, keep_max_bytes=config.entry_max_bytes
+    )
     return (
         Placed("observe", observe(metrics, clock), "above all: counts hits and refusals too"),
-        Placed("cache", cache(tiers, clock), "a hit spends no tokens, no money, no wait"),
-        Placed("coalesce", coalesce, "below the cache: only misses are joined"),
+        Placed("cache", cache(tiers, clock, serving), "a hit spends no tokens, no money, no wait"),
+        Placed("coalesce", coalesce(limits), "below the cache: only misses are joined"),
         Placed("fill", fill, "below coalesce: the entry stands before its flight ends"),
     )
 

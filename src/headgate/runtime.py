@@ -15,8 +15,6 @@ from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from msgspec.structs import asdict
-
 from headgate import pipeline
 from headgate.admission import Admission, Head, Plan
 from headgate.clock import Clock, SystemClock
@@ -28,7 +26,8 @@ from headgate.metrics import Metrics
 from headgate.portal import Portal, Raised
 from headgate.providers.wire import Wire
 from headgate.providers.wire_client import open_wire
-from headgate.stores.base import SharedStore, StoreStats
+from headgate.runtime_numbers import cache_numbers
+from headgate.stores.base import SharedStore
 from headgate.stores.memory import MemoryStore
 from headgate.stores.sqlite import SqliteStore
 from headgate.stores.tiers import Tiers
@@ -68,9 +67,9 @@ class Runtime:
         self.clock = clock or SystemClock()
         self.metrics = Metrics()
         cache = self.config.cache
-        self._memory = MemoryStore(cache.maxsize, cache.max_bytes)
+        self._memory = MemoryStore(cache.maxsize, cache.max_bytes, cache.max_stale)
         self.tiers = Tiers(self._memory, _disk(self.config, self.clock), self.clock)
-        self._fill = Fill(self.tiers, self.clock)
+        self._fill = Fill(self.tiers, self.clock, self.metrics, cache.entry_max_bytes)
         self.admission = Admission(self.config)
         self.portal = Portal()
         self._keys = Keys(self.config)
@@ -81,6 +80,7 @@ class Runtime:
         self._record_hit = self.metrics.record_hit
         self._lock = threading.Lock()
         self._sdks: Any = None
+        self._replay_pause_s = cache.replay_pause
         self._epoch_offset_s = self.clock.epoch() - self.clock.monotonic()
         self._wires: dict[str, Wire] = {
             name: open_wire(settings)
@@ -89,7 +89,7 @@ class Runtime:
         }
         self._providers = pipeline.providers(self.config, self._wires, self.clock)
         self._stack = pipeline.stack(
-            pipeline.front(self.tiers, self._fill, self.metrics, self.clock),
+            pipeline.front(cache, self.tiers, self._fill, self.metrics, self.clock),
             pipeline.by_target(self._providers),
         )
 
@@ -187,29 +187,34 @@ class Runtime:
 
         return decorate
 
-    # Calls that arrived over HTTP; on the home loop only.
+    # Calls that are HTTP requests; on the home loop where nothing else is said.
 
-    def find(self, operation: str, head: Head, body: bytes, query: bytes) -> Plan | Entry:
-        """The stored reply to a request if memory has it, else the plan to `forward` it by.
+    def find(
+        self,
+        operation: str,
+        head: Head,
+        body: bytes,
+        query: bytes,
+        admission: Admission | None = None,
+    ) -> tuple[Plan, Entry | None]:
+        """The plan to `forward` a request by, and the stored reply where memory has it in the shape
+        that is wanted: then there is nothing to forward. From any thread.
 
-        `head` comes from `admission.head`. Raises BadRequest and UnknownModel.
+        `head` comes from `admission.head`; `admission` replaces the runtime's own. Raises
+        BadRequest and UnknownModel.
         """
-        return self.find_by(self.admission, operation, head, body, query)
-
-    def find_by(
-        self, admission: Admission, operation: str, head: Head, body: bytes, query: bytes
-    ) -> Plan | Entry:
-        """As `find` under another admission, from any thread."""
         started_s = self._monotonic()
-        plan = admission.plan(operation, head, body, query)
+        plan = (admission or self.admission).plan(operation, head, body, query)
         if plan.bypass or head.controls is not NO_CONTROLS:
-            return plan
-        now_s = started_s + self._epoch_offset_s
-        entry = self._peek(plan.key, now_s)
+            return plan, None
+        entry = self._peek(plan.key, started_s + self._epoch_offset_s)
         if entry is None:
-            return plan
+            return plan, None
+        is_stream = entry.kind == "stream"
+        if is_stream != plan.streamed or (is_stream and self._replay_pause_s):
+            return plan, None
         self._record_hit(plan.model, (self._monotonic() - started_s) * 1000)
-        return entry
+        return plan, entry
 
     def now_s(self) -> float:
         """Seconds since 1970, as entries are stamped."""
@@ -282,35 +287,30 @@ class Runtime:
     def stats(self) -> dict[str, Any]:
         """`{"cache": ..., "metrics": ...}` with at least the keys of the seed document."""
         numbers = self.metrics.snapshot()
-        kept = self._memory.stats()
-        cache = self.config.cache
-        return {
-            "cache": {
-                "enabled": cache.enabled,
-                "size": kept.entries,
-                "maxsize": cache.maxsize,
-                "bytes": kept.size_bytes,
-                "max_bytes": cache.max_bytes,
-                "ttl": cache.ttl,
-                "hits": numbers["cache_hits"],
-                "misses": numbers["cache_misses"],
-                "hit_rate": numbers["cache_hit_rate"],
-                "evictions": kept.evictions,
-                "expirations": kept.expirations,
-                "not_stored": self._fill.skipped(),
-                "tiers": {tier.name: _counters(tier) for tier in self.tiers.stats()},
-            },
-            "metrics": numbers,
-        }
+        cache = cache_numbers(self.config.cache, numbers, self.tiers.stats(), self._fill.skipped())
+        return {"cache": cache, "metrics": numbers}
 
-    def clear(self, model: str | None = None, namespace: str | None = None) -> int:
-        """Removes stored answers (all, or of one model or namespace) from every tier.
+    def clear(
+        self,
+        model: str | None = None,
+        namespace: str | None = None,
+        *,
+        tag: str | None = None,
+        older_than: float | None = None,
+        key: bytes | None = None,
+        dry_run: bool = False,
+    ) -> int:
+        """Removes stored answers from every tier: all, or those that every given condition selects.
+        `older_than` in seconds; `key` 32 bytes. With `dry_run` they are only counted.
 
         Returns how many there were; one that stood in memory and on disk counts once. Calls under
         way when this is called are not stored.
         """
         self._keys.forget()
-        return self.tiers.remove(Selection(model=model, namespace=namespace))
+        selection = Selection(
+            model=model, namespace=namespace, tag=tag, older_than_s=older_than, key=key
+        )
+        return self.tiers.remove(selection, dry_run=dry_run)
 
     def close(self) -> None:
         """Ends running calls, flushes the disk tier, closes connections. May be called twice.
@@ -369,16 +369,10 @@ def _disk(config: Config, clock: Clock) -> SharedStore | None:
     cache = config.cache
     if not (cache.enabled and cache.persist):
         return None
-    store: SharedStore = SqliteStore(Path(cache.persist_path), cache.persist_max_bytes, clock)
+    store: SharedStore = SqliteStore(
+        Path(cache.persist_path), cache.persist_max_bytes, clock, cache.max_stale
+    )
     return store
-
-
-def _counters(tier: StoreStats) -> dict[str, Any]:
-    """Without those of memory that would mislead: it is looked at without counting."""
-    counters = asdict(tier)
-    if tier.name == "memory":
-        del counters["hits"], counters["misses"]
-    return counters
 
 
 def _result(reply: Reply | Raised) -> Any:

@@ -1,4 +1,5 @@
-"""The bodies of replies: a whole answer, a stream of chunks, a Python value, and a tap on them.
+"""The bodies of replies: a whole answer, a stream of chunks (live or stored), a Python value, and a
+tap on them.
 
 A body is iterated at most once and closed any number of times. `Tap` is a class and not an async
 generator on purpose: a generator that was never started does not run its `finally` on `aclose()`
@@ -7,13 +8,15 @@ generator on purpose: a generator that was never started does not run its `final
 
 from __future__ import annotations
 
+import asyncio
 import copy
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 
 import msgspec
 
 from headgate.core.canonical import is_json
+from headgate.core.sse import split
 from headgate.types import Body, Entry
 
 
@@ -57,6 +60,60 @@ class Chunks:
         close, self._close = self._close, None
         if close is not None:
             await close()
+
+
+class UsageEvent(bytes):
+    """An event that carries nothing but usage: withheld from a client that did not ask for it."""
+
+
+class Recorded:
+    """A stored stream: its events `pause_s` apart, or (0) in pieces of about `PIECE_BYTES`.
+
+    `usage_at` is where the event stands that is left out; (0, 0) leaves out none.
+    """
+
+    __slots__ = ("_pause_s", "_pieces", "content")
+
+    def __init__(self, content: bytes, usage_at: tuple[int, int], pause_s: float = 0.0) -> None:
+        begin, end = usage_at
+        self.content = content[:begin] + content[end:] if end else content
+        self._pause_s = pause_s
+        self._pieces: Iterator[bytes] | None = None
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if self._pieces is None:
+            self._pieces = iter(split(self.content) if self._pause_s else pieces(self.content))
+        elif self._pause_s:
+            await asyncio.sleep(self._pause_s)
+        piece = next(self._pieces, None)
+        if piece is None:
+            raise StopAsyncIteration
+        return piece
+
+    async def aclose(self) -> None:
+        self._pieces = iter(())
+
+
+PIECE_BYTES = 65_536
+
+
+def pieces(content: bytes) -> Iterator[bytes]:
+    """`content` in pieces that end between two events, each of at most `PIECE_BYTES` where its
+    events allow it."""
+    begin = 0
+    while len(content) - begin > PIECE_BYTES:
+        border = content.rfind(b"\n\n", begin, begin + PIECE_BYTES)
+        if border < 0:
+            border = content.find(b"\n\n", begin)
+        if border < 0:
+            break
+        yield content[begin : border + 2]
+        begin = border + 2
+    if begin < len(content):
+        yield content[begin:]
 
 
 _decode = msgspec.json.Decoder().decode

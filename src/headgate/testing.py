@@ -1,6 +1,6 @@
-"""The public test kit: a clock that you move, a model that you script, and a provider on a real
-loopback socket that official SDKs talk to. No mocks: everything here behaves like the real thing,
-only that you decide when and how.
+"""The public test kit: a clock that you move, a model that you script, a provider on a real
+loopback socket that official SDKs talk to, and one that fails in every way a wire allows. No mocks:
+everything here behaves like the real thing, only that you decide when and how.
 
 Nothing in headgate's own stack imports this file.
 """
@@ -9,28 +9,77 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 from msgspec import Struct
 
 from headgate.core.splitmix import uniform
-from headgate.providers.fake import FakeAnswer, error_answer, fake_reply, operation_of
+from headgate.faultserver.marks import Mark, alias_of, marks_in, tenant_of
+from headgate.faultserver.records import Bill, Exchange, Link
+from headgate.faultserver.server import FaultServer
+from headgate.faultserver.steps import Chunk, Close, Delay, End, FaultStep, Head, Pause, Raw, Usual
+from headgate.faultserver.toxics import (
+    Bandwidth,
+    CutAt,
+    Endless,
+    ErrorEvent,
+    Garbage,
+    HalfOpen,
+    Latency,
+    ResetPeer,
+    Slicer,
+    SlowClose,
+    SlowHeaders,
+    Stall,
+    Timeout,
+    Toxic,
+)
 from headgate.testing_server import Journal, LoopbackServer, Plan, Recorded
-from headgate.types import Headers
+from headgate.testing_steps import Answer, Cut, Hang, Status, Step, plan_of
 
 __all__ = [
     "Answer",
+    "Bandwidth",
+    "Bill",
+    "Chunk",
+    "Close",
     "Cut",
+    "CutAt",
+    "Delay",
+    "End",
+    "Endless",
+    "ErrorEvent",
+    "Exchange",
     "FakeClock",
     "FakeModel",
     "FakeProvider",
+    "FaultServer",
+    "FaultStep",
+    "Garbage",
+    "HalfOpen",
     "Hang",
+    "Head",
+    "Latency",
+    "Link",
+    "Mark",
     "ModelCall",
+    "Pause",
+    "Raw",
     "Recorded",
+    "ResetPeer",
+    "Slicer",
+    "SlowClose",
+    "SlowHeaders",
+    "Stall",
     "Status",
     "Step",
+    "Timeout",
+    "Toxic",
+    "Usual",
+    "alias_of",
+    "marks_in",
+    "tenant_of",
 ]
 
 _WALL_S = 1_767_225_600.0
@@ -196,50 +245,6 @@ def _raised_or_returned(result: Any) -> Any:
     return result
 
 
-class Answer(Struct, frozen=True):
-    """A complete answer. With nothing but `text` (or nothing at all) it is what the fake provider
-    would say, in the dialect and shape of the request; `body` or `chunks` replace it."""
-
-    text: str | None = None
-    """Words of the answer."""
-    status: int = 200
-    body: Any = None
-    """The exact body: bytes or str as they are, anything else as JSON."""
-    chunks: Sequence[bytes] = ()
-    """The exact pieces of a `text/event-stream`, one network write each."""
-    headers: Mapping[str, str] = {}
-    """Added to the usual ones; an equal name replaces."""
-    delay_s: float = 0.0
-    """Real seconds before the first byte."""
-    chunk_delay_s: float = 0.0
-    """Real seconds before every further piece of a stream."""
-
-
-class Status(Struct, frozen=True):
-    """A failure. Without `body`, an error in the dialect of the request."""
-
-    status: int
-    body: Any = None
-    headers: Mapping[str, str] = {}
-
-
-class Cut(Struct, frozen=True):
-    """The usual answer, but the connection is closed after `after_bytes` of its body: 0 right
-    after the head, None before it."""
-
-    after_bytes: int | None = None
-
-
-class Hang(Struct, frozen=True):
-    """The usual answer up to `after_bytes` of its body (0: the head, None: nothing), then silence
-    until the client leaves or the provider is closed."""
-
-    after_bytes: int | None = None
-
-
-Step = Answer | Status | Cut | Hang
-
-
 class FakeProvider:
     """A provider on `http://127.0.0.1:PORT`, in a thread of its own, for use in a `with` block.
 
@@ -332,51 +337,6 @@ class FakeProvider:
     def _plan_for(self, request: Recorded) -> Plan:
         with self._lock:
             step = self._script.pop(0) if self._script else Answer()
-        plan = _plan(step, request)
+        plan = plan_of(step, request)
         self._journal.add(request)
         return msgspec.structs.replace(plan, delay_s=plan.delay_s + self._delay_s)
-
-
-def _plan(step: Step, request: Recorded) -> Plan:
-    operation = _operation(request)
-    if isinstance(step, Status):
-        answer = error_answer(operation, step.status, f"a scripted {step.status}")
-        return _replaced(answer, step.status, step.body, step.headers)
-    if isinstance(step, Answer) and step.chunks:
-        kind = ((b"content-type", b"text/event-stream"),)
-        plan = Plan(step.status, _headers(kind, step.headers), tuple(step.chunks), True)
-    else:
-        text = step.text if isinstance(step, Answer) else None
-        usual = fake_reply(operation, request.raw, text=text)
-        if not isinstance(step, Answer):
-            stops = "cut" if isinstance(step, Cut) else "hang"
-            plan = _replaced(usual, usual.status, None, {})
-            return msgspec.structs.replace(plan, stops=stops, stops_after=step.after_bytes)
-        status = usual.status if step.status == 200 and step.body is None else step.status
-        plan = _replaced(usual, status, step.body, step.headers)
-    return msgspec.structs.replace(plan, delay_s=step.delay_s, piece_delay_s=step.chunk_delay_s)
-
-
-def _operation(request: Recorded) -> str:
-    """The operation of a request; for an unknown path one that is answered with 404."""
-    operation = operation_of(request.path.removeprefix("/v1"))
-    if operation == "models" and "anthropic-version" in request.headers:
-        return "anthropic_models"
-    expected = "GET" if operation == "models" else "POST"
-    return operation if request.method == expected else f"{request.method} {request.path}"
-
-
-def _replaced(usual: FakeAnswer, status: int, body: Any, headers: Mapping[str, str]) -> Plan:
-    if body is None:
-        return Plan(status, _headers(usual.headers, headers), usual.pieces, usual.streamed)
-    content = body.encode() if isinstance(body, str) else body
-    if not isinstance(content, bytes):
-        content = msgspec.json.encode(content)
-    kind = ((b"content-type", b"application/json"),)
-    return Plan(status, _headers(kind, headers), (content,))
-
-
-def _headers(usual: Headers, wanted: Mapping[str, str]) -> Headers:
-    named = tuple((name.lower().encode(), value.encode()) for name, value in wanted.items())
-    replaced = {name for name, _ in named}
-    return tuple((name, value) for name, value in usual if name not in replaced) + named

@@ -17,7 +17,7 @@ from msgspec import Struct
 from headgate.types import Headers
 
 T = TypeVar("T")
-_HEAD_BYTES_MAX = 65_536
+HEAD_BYTES_MAX = 65_536
 _BODY_BYTES_MAX = 64_000_000
 _STOP_TIMEOUT_S = 10.0
 
@@ -76,8 +76,61 @@ class Journal(Generic[T]):
             return list(self._items)
 
 
-class _Malformed(Exception):
+class Malformed(Exception):
     """Not HTTP as this server speaks it: the connection is closed."""
+
+
+class LoopThread:
+    """An event loop in a thread of its own, for a server in a test's process.
+
+    `serve` runs in it until `close`; then it and every task among `tasks` are cancelled.
+    """
+
+    def __init__(self, serve: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        # Not the policy's: a program that prefers another loop must not change what a cut looks
+        # like on the wire.
+        self.loop = asyncio.SelectorEventLoop()
+        self.tasks: set[asyncio.Task[None]] = set()
+        self._serve = serve
+        self._stopping = asyncio.Event()
+        self._thread = threading.Thread(target=self._run, name="headgate-fake", daemon=True)
+        self._thread.start()
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Runs `work` beside the rest; in the thread itself only."""
+        task = self.loop.create_task(work)
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+        return task
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """The result of `work`, run there; from any other thread."""
+        return asyncio.run_coroutine_threadsafe(work, self.loop).result(_STOP_TIMEOUT_S)
+
+    def close(self) -> None:
+        """Ends the thread; returns when it has ended."""
+        if self._thread.is_alive():
+            self.loop.call_soon_threadsafe(self._stopping.set)
+            self._thread.join(_STOP_TIMEOUT_S)
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self.loop)
+        try:
+            self.loop.run_until_complete(self._live())
+        finally:
+            self.loop.close()
+
+    async def _live(self) -> None:
+        serving = self.loop.create_task(self._serve())
+        await self._stopping.wait()
+        serving.cancel()
+        await asyncio.gather(serving, return_exceptions=True)
+        tasks = list(self.tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        # One more turn of the loop: transports let go of their sockets in it.
+        await asyncio.sleep(0)
 
 
 class LoopbackServer:
@@ -88,51 +141,35 @@ class LoopbackServer:
         self._on_left = on_left
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._socket.getsockname()[1]
-        self._loop = asyncio.new_event_loop()
         self._gate = asyncio.Event()
         self._gate.set()
-        self._stopping = asyncio.Event()
-        self._connections: set[asyncio.Task[None]] = set()
-        self._thread = threading.Thread(target=self._run, name="headgate-fake", daemon=True)
-        self._thread.start()
+        self._thread = LoopThread(self._serve)
 
     def hold(self) -> None:
         """Answers wait from now on."""
-        self._loop.call_soon_threadsafe(self._gate.clear)
+        self._thread.loop.call_soon_threadsafe(self._gate.clear)
 
     def release(self) -> None:
         """Lets every waiting answer go, and later ones pass."""
-        self._loop.call_soon_threadsafe(self._gate.set)
+        self._thread.loop.call_soon_threadsafe(self._gate.set)
 
     def close(self) -> None:
         """Cuts every connection and ends the thread; returns when it has ended."""
-        if self._thread.is_alive():
-            self._loop.call_soon_threadsafe(self._stopping.set)
-            self._thread.join(_STOP_TIMEOUT_S)
-
-    def _run(self) -> None:
-        asyncio.set_event_loop(self._loop)
-        try:
-            self._loop.run_until_complete(self._serve())
-        finally:
-            self._loop.close()
+        self._thread.close()
 
     async def _serve(self) -> None:
         server = await asyncio.start_server(
-            self._connection, sock=self._socket, limit=_HEAD_BYTES_MAX
+            self._connection, sock=self._socket, limit=HEAD_BYTES_MAX
         )
-        await self._stopping.wait()
-        server.close()
-        for task in self._connections:
-            task.cancel()
-        await asyncio.gather(*self._connections, return_exceptions=True)
-        # One more turn of the loop: transports let go of their sockets in it.
-        await asyncio.sleep(0)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            server.close()
 
     async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None  # noqa: S101
-        self._connections.add(task)
+        self._thread.tasks.add(task)
         # Every byte handed over leaves before `drain` returns: a cut then falls where it should. It
         # leaves at once: asyncio sets this option only on sockets that name their protocol, and
         # without it each answer on a used connection took 44 ms (delayed acknowledgement).
@@ -141,19 +178,19 @@ class LoopbackServer:
         try:
             await self._converse(reader, writer)
         except asyncio.CancelledError:
-            # The server stops. Swallowed: nobody waits for this task but `_serve`, which asked.
+            # The server stops. Swallowed: nobody waits for this task but its thread, which asked.
             writer.transport.abort()
-        except (OSError, EOFError, asyncio.LimitOverrunError, _Malformed):
+        except (OSError, EOFError, asyncio.LimitOverrunError, Malformed):
             # The client broke off, or does not speak HTTP: an end like any other.
             writer.transport.abort()
         finally:
-            self._connections.discard(task)
+            self._thread.tasks.discard(task)
             writer.close()
 
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         early: bytes | None = b""
         while early is not None:
-            request = await _read_request(reader, writer, early)
+            request = await read_request(reader, writer, early)
             if request is None:
                 return
             plan = self._plan_for(request)
@@ -225,10 +262,11 @@ def _first_bytes(pieces: tuple[bytes, ...], count: int) -> tuple[bytes, ...]:
     return tuple(kept)
 
 
-async def _read_request(
+async def read_request(
     reader: asyncio.StreamReader, writer: asyncio.StreamWriter, early: bytes
 ) -> Recorded | None:
-    """The next request of a connection; None when the client closed it between two."""
+    """The next request of a connection; None when the client closed it between two. `early` are
+    bytes of it that were read before. Raises Malformed, EOFError, LimitOverrunError, OSError."""
     try:
         head = early + await reader.readuntil(b"\r\n\r\n")
     except asyncio.IncompleteReadError as cut:
@@ -238,7 +276,7 @@ async def _read_request(
     first, *lines = head.decode("latin-1").removesuffix("\r\n\r\n").split("\r\n")
     words = first.split(" ")
     if len(words) != 3:
-        raise _Malformed(f"not a request line: {first!r}")
+        raise Malformed(f"not a request line: {first!r}")
     pairs = (line.partition(":") for line in lines)
     headers = {name.strip().lower(): value.strip() for name, _, value in pairs}
     if headers.get("expect", "").lower() == "100-continue":
@@ -256,7 +294,7 @@ async def _read_body(reader: asyncio.StreamReader, headers: dict[str, str]) -> b
         size = _size(line.partition(";")[0].strip(), 16)
         body += await reader.readexactly(size)
         if len(body) > _BODY_BYTES_MAX:
-            raise _Malformed("body too large")
+            raise Malformed("body too large")
         await reader.readuntil(b"\r\n")
         if size == 0:
             return bytes(body)
@@ -266,9 +304,9 @@ def _size(text: str, base: int) -> int:
     try:
         size = int(text, base)
     except ValueError:
-        raise _Malformed(f"not a length: {text!r}") from None
+        raise Malformed(f"not a length: {text!r}") from None
     if not 0 <= size <= _BODY_BYTES_MAX:
-        raise _Malformed(f"length out of bounds: {size}")
+        raise Malformed(f"length out of bounds: {size}")
     return size
 
 

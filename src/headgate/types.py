@@ -128,6 +128,30 @@ class Invocation(Struct, frozen=True):
     for itself."""
 
 
+class Policy(Struct, frozen=True):
+    """What an operator lets the cache keep of one model; the defaults are the safe ones."""
+
+    enabled: bool = True
+    ttl_s: float = 3600.0
+    tool_calls: bool = True
+    """Keep answers that call functions."""
+    truncated: bool = True
+    """Keep an answer that ended at a limit which the request itself set."""
+    refusal_ttl_s: float = 0.0
+    """How long a refusal is kept; 0: not at all."""
+    remote_media: bool = False
+    """Cache requests that point to bytes elsewhere."""
+    hosted_tools: bool = False
+    """Cache requests whose tools the provider runs."""
+    server_state: bool = False
+    """Cache requests that read or write state kept by the provider."""
+    temperature_max: float = 2.0
+    """Cache only requests at or below this temperature; 2 is the most there is."""
+
+
+USUAL_POLICY = Policy()
+
+
 class Call(Struct, frozen=True):
     """What a user asks. One call leads to any number of attempts."""
 
@@ -145,8 +169,13 @@ class Call(Struct, frozen=True):
     ttl_s: float = 3600.0
     """Time to live for the entry, policy and controls already applied; > 0."""
     streamed: bool = False
+    usage_wanted: bool = True
+    """False: the client must not see the event of a stream that carries nothing but usage."""
+    choices: int = 1
+    """How many answers to the question were asked for (`n`)."""
     limit_explicit: bool = False
     """The request itself bounds the length of its answer, so a cut answer is what it asked for."""
+    policy: Policy = USUAL_POLICY
     bypass: str = ""
     """Why the cache must not be consulted ("" = it may): a short, countable reason."""
 
@@ -171,6 +200,8 @@ class Provenance(Struct, frozen=True):
     stored: bool = False
     collapsed: bool = False
     """Joined a call in flight."""
+    forward_status: int = 0
+    """Status of the failed attempt that a stale answer stands in for; 0: there was no answer."""
     age_s: float = 0.0
     ttl_s: float = 0.0
     """Seconds of freshness left; negative once stale."""
@@ -198,9 +229,10 @@ class Reply(Struct, frozen=True):
 class Entry(Struct, frozen=True):
     """A stored reply.
 
-    `content` is the exact bytes of a whole reply (`kind` "whole") or the JSON of a callable's
-    result ("value"). A result that is not JSON is kept in `held` ("object") and never leaves
-    memory. Times are wall-clock seconds since the epoch, because entries outlive processes.
+    `content` is the exact bytes of a whole reply (`kind` "whole"), the events of a streamed one
+    ("stream"), or the JSON of a callable's result ("value"). A result that is not JSON is kept in
+    `held` ("object") and never leaves memory. Times are wall-clock seconds since the epoch, because
+    entries outlive processes.
     """
 
     key: bytes
@@ -218,6 +250,8 @@ class Entry(Struct, frozen=True):
     finish: str = ""
     namespace: str = ""
     tags: tuple[str, ...] = ()
+    usage_at: tuple[int, int] = (0, 0)
+    """Where in a stream's content the event stands that only carries usage: begin and end."""
     held: Any = None
 
     @property

@@ -18,6 +18,7 @@ from headgate.testing import FakeClock
 from headgate.types import Entry, Selection
 
 CONTENT = b"x" * 2000
+KEEP_STALE_S = 30.0
 Opened = Callable[[int], Store]
 
 
@@ -33,10 +34,10 @@ def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Opened]:
     def open_store(entries_max: int) -> Store:
         sample = entry_of(content=CONTENT)
         if request.param == "memory":
-            store: Store = MemoryStore(1000, entries_max * sample.size_bytes)
+            store: Store = MemoryStore(1000, entries_max * sample.size_bytes, KEEP_STALE_S)
         else:
             bytes_max = entries_max * len(encode(sample))
-            store = SqliteStore(tmp_path / "cache.db", bytes_max, FakeClock())
+            store = SqliteStore(tmp_path / "cache.db", bytes_max, FakeClock(), KEEP_STALE_S)
         stores.append(store)
         return store
 
@@ -54,15 +55,17 @@ def numbered(number: int) -> Entry:
     return entry_of(number, b"%d." % number * 400)
 
 
-def found(store: Store, number: int = 1, now_s: float = NOW_S) -> Entry | None:
-    return store.get(key_of(number), SCOPE, now_s)
+def found(
+    store: Store, number: int = 1, now_s: float = NOW_S, stale_s: float = 0.0
+) -> Entry | None:
+    return store.get(key_of(number), SCOPE, now_s, stale_s)
 
 
 # 1. Exactly as put, or None.
 
 
 @pytest.mark.parametrize("flushed", [False, True])
-@pytest.mark.parametrize("kind", ["whole", "value"])
+@pytest.mark.parametrize("kind", ["whole", "stream", "value"])
 @pytest.mark.parametrize("content", [b"", b"null", bytes(range(256)), b"\xff" * 100_000])
 def test_1_an_entry_comes_back_as_it_was_put(
     store: Store, flushed: bool, kind: str, content: bytes
@@ -120,10 +123,24 @@ def test_2_an_entry_lives_until_its_time_and_not_longer(store: Store, flushed: b
     assert found(store, now_s=NOW_S + 60.0) is None
 
 
+@pytest.mark.parametrize("flushed", [False, True])
+def test_2_a_stale_entry_is_there_for_who_accepts_it_and_for_so_long(
+    store: Store, flushed: bool
+) -> None:
+    store.put(entry_of(ttl_s=60.0), NOW_S)
+    if flushed:
+        store.flush()
+    assert found(store, now_s=NOW_S + 75) is None
+    store.flush()
+    assert found(store, now_s=NOW_S + 75, stale_s=15.0) is None
+    assert found(store, now_s=NOW_S + 75, stale_s=15.1) is not None
+    assert found(store, now_s=NOW_S + 75) is None
+
+
 def test_2_an_entry_past_its_time_is_removed_when_asked_for_and_counted(store: Store) -> None:
     store.put(entry_of(ttl_s=60.0), NOW_S)
     store.flush()
-    assert found(store, now_s=NOW_S + 61) is None
+    assert found(store, now_s=NOW_S + 61 + KEEP_STALE_S) is None
     store.flush()
     stats = store.stats()
     assert (stats.entries, stats.size_bytes, stats.expirations, stats.misses) == (0, 0, 1, 1)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from headgate.core.eligibility import bypass_reason
-from headgate.types import OPERATIONS
+from headgate.types import OPERATIONS, Policy
 
 
 def chat(*parts: Any, **more: Any) -> dict[str, Any]:
@@ -25,7 +25,6 @@ REASONS: dict[str, list[dict[str, Any]]] = {
         {"input": "q", "conversation": {"id": "conv_1"}},
         {"input": "q", "prompt": {"id": "pmpt_1"}},
         chat(container="container_1"),
-        chat(mcp_servers=[{"type": "url", "url": "https://x"}]),
     ],
     "hosted_tools": [
         chat(tools=[FUNCTION, {"type": "web_search_preview"}]),
@@ -34,6 +33,7 @@ REASONS: dict[str, list[dict[str, Any]]] = {
         chat(tools=[{"type": "web_search_20250305", "name": "web_search"}]),
         chat(web_search_options={"search_context_size": "low"}),
         chat(web_search_options={}),
+        chat(mcp_servers=[{"type": "url", "url": "https://x"}]),
     ],
     "remote_media": [
         chat({"type": "image_url", "image_url": {"url": "https://x/y.png"}}),
@@ -70,6 +70,39 @@ def test_a_request_is_asked_about_or_bypasses_for_its_reason(
     reason: str, fields: dict[str, Any]
 ) -> None:
     assert bypass_reason("responses", fields) == reason
+
+
+ALLOWED = {
+    "server_state": Policy(server_state=True),
+    "hosted_tools": Policy(hosted_tools=True),
+    "remote_media": Policy(remote_media=True),
+}
+
+
+@pytest.mark.parametrize("reason", ALLOWED)
+def test_an_operator_may_allow_what_is_not_cached_by_default(reason: str) -> None:
+    for fields in REASONS[reason]:
+        assert bypass_reason("responses", fields, ALLOWED[reason]) == ""
+
+
+def test_a_model_that_is_switched_off_bypasses() -> None:
+    assert bypass_reason("chat", chat(), Policy(enabled=False)) == "disabled"
+
+
+@pytest.mark.parametrize(
+    ("temperature", "reason"),
+    [(0, ""), (0.2, ""), (0.3, "temperature"), (None, "temperature"), ("x", "temperature")],
+)
+def test_only_requests_at_or_below_the_operators_temperature_are_cached(
+    temperature: Any, reason: str
+) -> None:
+    fields = chat(temperature=temperature)
+    assert bypass_reason("chat", fields, Policy(temperature_max=0.2)) == reason
+    assert bypass_reason("chat", fields) == ""
+
+
+def test_a_request_without_a_temperature_has_the_providers_which_is_not_low() -> None:
+    assert bypass_reason("chat", chat(), Policy(temperature_max=0.5)) == "temperature"
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)

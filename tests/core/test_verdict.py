@@ -225,6 +225,11 @@ def test_a_free_text_tool_call_has_no_arguments_to_parse() -> None:
     assert verdict_on("chat", {"choices": [choice("tool_calls", tool_calls=[call])]}).skip == ""
 
 
+def test_arguments_that_came_as_an_object_are_parsed_already() -> None:
+    call = {"type": "tool_search_call", "arguments": {"query": "x"}}
+    assert verdict_on("responses", {"status": "completed", "output": [call]}).skip == ""
+
+
 def test_a_refusal_is_not_stored_though_it_ends_with_stop() -> None:
     refusal = {"type": "message", "content": [{"type": "refusal", "refusal": "No."}]}
     for operation, answer in (

@@ -83,6 +83,8 @@ def test_the_table_has_a_row_for_each_way_and_their_sum() -> None:
 def test_a_way_that_no_call_took_has_no_latency() -> None:
     assert rows(CALLS[:1])[2] == (HIT, "0", "0.0%", "-", "-", "0", "0.0000")
     assert rows([])[3] == ("all", "0", "-", "-", "-", "0", "0.0000")
+    assert conclusion(CALLS[:1])[1] == "medians    400.0 ms from the provider"
+    assert conclusion(CALLS[2:])[1] == "medians    2.0 ms for a hit"
 
 
 def test_in_words_it_is_the_hit_rate_the_waiting_the_tokens_and_the_money() -> None:

@@ -19,6 +19,7 @@ import pytest
 from gates import Address, Gate
 
 from headgate.config import Config, ProviderConfig
+from headgate.layers.settings import CacheConfig
 from headgate.testing import FakeProvider
 from headgate.types import Secret
 
@@ -72,10 +73,11 @@ def providers_at(provider: FakeProvider, key: str = "", **more: Any) -> dict[str
 def open_gate_to(
     open_gate: Callable[[Config], Gate], provider: FakeProvider
 ) -> Callable[..., Gate]:
-    """Opens a gateway in front of `provider`; keywords are those of a provider's settings."""
+    """Opens a gateway in front of `provider`; other keywords are those of a provider's settings."""
 
-    def open_one(key: str = "", **more: Any) -> Gate:
-        return open_gate(Config(providers=providers_at(provider, key, **more)))
+    def open_one(key: str = "", cache: CacheConfig | None = None, **more: Any) -> Gate:
+        providers = providers_at(provider, key, **more)
+        return open_gate(Config(cache=cache or CacheConfig(), providers=providers))
 
     return open_one
 

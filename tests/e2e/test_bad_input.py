@@ -87,6 +87,25 @@ def test_a_body_over_ten_megabytes_is_413_before_it_is_sent(healthy: Any, provid
     assert provider.calls == []
 
 
+@pytest.mark.parametrize(
+    "lines", [("x-a: " + "y" * 1_000_000,), tuple(f"x-{number}: y" for number in range(5_000))]
+)
+def test_headers_over_the_limit_are_431(
+    healthy: Any, provider: Any, lines: tuple[str, ...]
+) -> None:
+    for path in (*ROUTES, "/healthz"):
+        body = json.dumps(GOOD).encode()
+        more = (*lines, f"content-length: {len(body)}", "connection: close")
+        assert healthy.raw(request(*more, body=body, path=path)).startswith(b"HTTP/1.1 431 ")
+    assert provider.calls == []
+
+
+def test_a_query_over_the_limit_is_414(healthy: Any, provider: Any) -> None:
+    for path in ROUTES:
+        is_refused(healthy.post(f"{path}?x={'y' * 10_000}", GOOD), path, 414)
+    assert provider.calls == []
+
+
 def test_a_chunked_body_over_ten_megabytes_is_413(healthy: Any, provider: Any) -> None:
     block = b"10000\r\n" + b"x" * 0x10000 + b"\r\n"
     with socket.create_connection(("127.0.0.1", healthy.port), timeout=10) as connection:

@@ -12,6 +12,7 @@ import openai
 import pytest
 
 from headgate.config import Config, ProviderConfig
+from headgate.layers.settings import CacheConfig
 from headgate.testing import Answer, Cut, FakeProvider, Hang
 
 CHAT, MESSAGES = "/v1/chat/completions", "/v1/messages"
@@ -162,10 +163,11 @@ def test_a_client_that_leaves_does_not_take_others_along(gate: Any, provider: Fa
     assert len(provider.calls) <= 2
 
 
-def test_a_client_that_leaves_inside_a_stream_takes_it_along(
-    gate: Any, provider: FakeProvider
+def test_a_client_that_leaves_inside_a_stream_takes_it_along_where_nothing_is_to_be_kept(
+    open_gate_to: Callable[..., Any], provider: FakeProvider
 ) -> None:
-    provider.script(Hang(after_bytes=50))
+    gate = open_gate_to(cache=CacheConfig(finish_within=0))
+    provider.script(Hang(after_bytes=500))
     with openai.OpenAI(base_url=gate.openai_url, api_key="k") as client:
         raw = client.chat.completions.with_streaming_response
         with raw.create(model="m", messages=QUESTION, stream=True) as response:

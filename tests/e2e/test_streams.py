@@ -12,6 +12,7 @@ import anthropic
 import openai
 import pytest
 
+from headgate.layers.settings import CacheConfig
 from headgate.providers.fake import fake_reply
 from headgate.testing import Cut, FakeProvider, Hang, Status
 
@@ -62,8 +63,13 @@ def sdks(gate: Any) -> Iterator[Sdks]:
 
 
 def pieces(path: str) -> tuple[bytes, ...]:
-    """The events that the fake provider streams for the body of `path`."""
-    return fake_reply(OPERATIONS[path], json.dumps(BODIES[path]).encode()).pieces
+    """The events of the stream for the body of `path`: the gateway asks for usage where the dialect
+    wants to be asked, and withholds the event that carries it."""
+    body = BODIES[path]
+    if OPERATIONS[path] in ("chat", "completions"):
+        body = {**body, "stream_options": {"include_usage": True}}
+    events = fake_reply(OPERATIONS[path], json.dumps(body).encode()).pieces
+    return tuple(event for event in events if b'"choices":[]' not in event)
 
 
 @pytest.mark.parametrize("path", BODIES)
@@ -71,13 +77,17 @@ def test_a_stream_arrives_byte_for_byte(gate: Any, path: str) -> None:
     got = gate.post(path, BODIES[path])
     assert got.body == b"".join(pieces(path))
     assert got.headers["content-type"].startswith("text/event-stream")
-    assert got.headers["cache-status"] == "headgate; fwd=bypass"
+    assert got.headers["cache-status"] == "headgate; fwd=miss"
+    again = gate.post(path, BODIES[path])
+    assert again.headers["cache-status"].startswith("headgate; hit; ttl=")
+    assert (again.body, again.headers["content-type"]) == (got.body, got.headers["content-type"])
 
 
 @pytest.mark.parametrize("path", BODIES)
 def test_the_first_chunk_arrives_while_the_provider_still_holds_the_rest(
-    gate: Any, provider: FakeProvider, path: str
+    open_gate_to: Callable[..., Any], provider: FakeProvider, path: str
 ) -> None:
+    gate = open_gate_to(cache=CacheConfig(finish_within=0))
     first = pieces(path)[0]
     provider.script(Hang(after_bytes=len(first)))
     connection = http.client.HTTPConnection("127.0.0.1", gate.port, timeout=10)
@@ -241,5 +251,6 @@ def test_a_stream_that_falls_silent_ends_with_an_error(
 def test_streams_are_counted_when_they_end(gate: Any, sdks: Sdks) -> None:
     list(sdks.stream("/v1/chat/completions"))
     row = gate.stats()["metrics"]["by_model"]["m"]
-    assert (row["calls"], row["errors"]) == (1, 0)
-    assert gate.stats()["cache"]["size"] == 0
+    assert (row["calls"], row["errors"], row["cache_misses"]) == (1, 0, 1)
+    assert row["tokens_out"] > 0
+    assert gate.stats()["cache"]["size"] == 1

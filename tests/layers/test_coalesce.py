@@ -7,75 +7,22 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
+from layers.coalescing import WIRE, Scene, play, settle
 from msgspec.structs import replace
 
+from headgate.joining.flight import FlightLimits
 from headgate.layers.coalesce import coalesce
-from headgate.stream import Chunks, Value, Whole
+from headgate.stream import Value
 from headgate.types import (
     NO_CONTROLS,
-    Body,
     Call,
     Controls,
     Invocation,
     Reply,
-    Target,
-    WireRequest,
 )
-
-WIRE = Call("chat", "m", WireRequest("/", b"", ()), b"k", b"s", Target("p", "m"))
-LONG_S = 20
-
-
-class Scene:
-    """The layer over a service whose answers come when the test says so. One per event loop."""
-
-    def __init__(self) -> None:
-        self.asked: list[Call] = []
-        self.cancelled: list[bytes] = []
-        self.body: Callable[[], Body] = lambda: Whole(b"answer")
-        self.error: Exception | None = None
-        self.go = asyncio.Event()
-        self._service = coalesce(self._below)
-
-    async def _below(self, call: Call) -> Reply:
-        self.asked.append(call)
-        try:
-            await self.go.wait()
-        except asyncio.CancelledError:
-            self.cancelled.append(call.key)
-            raise
-        if self.error is not None:
-            raise self.error
-        reply = Reply(200, (), self.body())
-        return replace(reply, provenance=replace(reply.provenance, stored=True))
-
-    async def begin(self, call: Call = WIRE, count: int = 1) -> list[asyncio.Task[Reply]]:
-        tasks = [asyncio.ensure_future(self._call(call)) for _ in range(count)]
-        await settle()
-        return tasks
-
-    async def _call(self, call: Call) -> Reply:
-        return await self._service(call)
-
-    async def finish(self, tasks: list[asyncio.Task[Reply]]) -> list[Reply]:
-        self.go.set()
-        return await asyncio.gather(*tasks)
-
-
-async def settle() -> None:
-    for _ in range(5):
-        await asyncio.sleep(0)
-
-
-def play(act: Callable[[Scene], Coroutine[Any, Any, None]]) -> None:
-    async def scene() -> None:
-        await act(Scene())
-
-    asyncio.run(asyncio.wait_for(scene(), LONG_S))
 
 
 def library(key: bytes = b"k", *, held: frozenset[bytes] = frozenset(), thread_id: int = 0,
@@ -115,13 +62,12 @@ def test_a_call_after_the_answer_asks_again() -> None:
 ALONE = [
     {"key": b""},
     {"bypass": "server_state"},
-    {"streamed": True},
     {"controls": Controls(may_read=False)},
     {"controls": Controls(may_store=False)},
 ]
 
 
-@pytest.mark.parametrize("changes", ALONE, ids=["key", "bypass", "stream", "no-cache", "no-store"])
+@pytest.mark.parametrize("changes", ALONE, ids=["key", "bypass", "no-cache", "no-store"])
 def test_a_call_that_may_not_be_shared_goes_alone(changes: dict[str, Any]) -> None:
     async def act(scene: Scene) -> None:
         replies = await scene.finish(await scene.begin(replace(WIRE, **changes), 3))
@@ -201,7 +147,7 @@ def test_a_call_cancelled_from_outside_is_asked_anew_by_one_of_the_others() -> N
                 raise asyncio.CancelledError
             return reply
 
-        service = coalesce(cancelled_once)
+        service = coalesce(FlightLimits())(cancelled_once)
 
         async def ask() -> Reply:
             return await service(WIRE)
@@ -217,18 +163,12 @@ def test_a_call_cancelled_from_outside_is_asked_anew_by_one_of_the_others() -> N
     play(act)
 
 
-def test_what_cannot_be_shared_is_asked_for_by_everyone() -> None:
-    async def pieces() -> Any:
-        yield b"a"
-
+def test_what_cannot_be_copied_is_asked_for_by_everyone() -> None:
     async def act(scene: Scene) -> None:
-        for body in (lambda: Value.of(threading.Lock()), lambda: Chunks(pieces())):
-            scene.asked.clear()
-            scene.go.clear()
-            scene.body = body
-            replies = await scene.finish(await scene.begin(count=3))
-            assert len(scene.asked) == 3
-            assert len({id(reply.body) for reply in replies}) == 3
+        scene.body = lambda: Value.of(threading.Lock())
+        replies = await scene.finish(await scene.begin(count=3))
+        assert len(scene.asked) == 3
+        assert len({id(reply.body) for reply in replies}) == 3
 
     play(act)
 

@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from headgate.errors import StreamBroken, UpstreamFailed, UpstreamTimeout
 from headgate.layers.fill import Fill
+from headgate.metrics import Metrics
 from headgate.stores.memory import MemoryStore
 from headgate.stores.tiers import Tiers
 from headgate.stream import Chunks, Value, Whole
@@ -20,6 +22,7 @@ from headgate.types import (
     Call,
     Controls,
     Entry,
+    Policy,
     Reply,
     Target,
     Usage,
@@ -38,7 +41,8 @@ class Scene:
     def __init__(self) -> None:
         self.clock = FakeClock()
         self.tiers = Tiers(MemoryStore(), None, self.clock)
-        self.fill = Fill(self.tiers, self.clock)
+        self.metrics = Metrics()
+        self.fill = Fill(self.tiers, self.clock, self.metrics, entry_max_bytes=5_000)
         self.meanwhile: Any = lambda: None
 
     def ask(self, body: Body, call: Call = CALL, status: int = 200) -> Reply:
@@ -151,13 +155,141 @@ def test_an_answer_under_way_when_something_was_removed_is_not_kept(
     assert scene.ask(Value.of("x")).provenance.stored
 
 
-def test_a_stream_passes_untouched(scene: Scene) -> None:
-    async def pieces() -> Any:
-        yield b"a"
+STREAMED = replace(CALL, streamed=True)
+DELTA = b'data: {"choices":[{"index":0,"delta":{"content":"Paris"}}]}\n\n'
+FINISH = b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\n'
+USAGE = b'data: {"choices":[],"usage":{"prompt_tokens":9,"completion_tokens":1}}\n\n'
+DONE = b"data: [DONE]\n\n"
+STREAM = DELTA + FINISH + USAGE + DONE
 
-    body = Chunks(pieces())
-    assert scene.ask(body, replace(CALL, bypass="stream")).body is body
-    assert (scene.kept(), scene.fill.skipped()) == ([], {})
+
+def chunks(*pieces: bytes | Exception) -> Chunks:
+    async def stream() -> Any:
+        for piece in pieces:
+            if isinstance(piece, Exception):
+                raise piece
+            yield piece
+
+    return Chunks(stream())
+
+
+def read(scene: Scene, *pieces: bytes | Exception, call: Call = STREAMED, most: int = 99) -> Any:
+    """What a reader of `most` chunks had of a stream, and how it ended."""
+
+    async def act() -> tuple[bytes, BaseException | None]:
+        async def below(_: Call) -> Reply:
+            return Reply(200, ((b"content-type", b"text/event-stream"),), chunks(*pieces))
+
+        reply = await scene.fill(below)(call)
+        had, broke = b"", None
+        try:
+            async for chunk in reply.body:
+                had += chunk
+                most_left.pop()
+                if not most_left:
+                    break
+        except UpstreamFailed as error:
+            broke = error
+        await reply.body.aclose()
+        return had, broke
+
+    most_left = list(range(most))
+    return asyncio.run(act())
+
+
+def test_a_complete_stream_is_kept_as_its_events(scene: Scene) -> None:
+    assert read(scene, DELTA, FINISH, USAGE, DONE) == (STREAM, None)
+    (entry,) = scene.kept()
+    assert (entry.kind, entry.content, entry.finish) == ("stream", STREAM, "stop")
+    begin, end = entry.usage_at
+    assert entry.content[begin:end] == USAGE
+    assert (entry.usage, entry.ttl_s, scene.fill.skipped()) == (Usage(9, 1), 60.0, {})
+
+
+def test_a_stream_is_kept_when_its_marker_has_passed_though_the_reader_stops_there(
+    scene: Scene,
+) -> None:
+    read(scene, DELTA, FINISH, DONE, b": the rest\n\n", most=3)
+    (entry,) = scene.kept()
+    assert entry.content == DELTA + FINISH + DONE
+
+
+NOT_KEPT: list[tuple[list[bytes | Exception], dict[str, Any], str]] = [
+    ([DELTA, FINISH], {}, "stream_broken"),
+    ([DELTA, FINISH, StreamBroken("cut")], {}, "stream_broken"),
+    ([DELTA, UpstreamTimeout("slow", stage="idle")], {}, "upstream_timeout"),
+    ([DELTA, b"data: {nonsense\n\n", DONE], {}, "upstream_garbled"),
+    ([DELTA, b'data: {"error":{"message":"x"}}\n\n', DONE], {}, "error_in_answer"),
+    ([DELTA, DONE], {}, "finish_unknown"),
+    ([STREAM], {"choices": 2}, "incomplete"),
+    ([STREAM], {"streamed": False}, "shape"),
+    ([DELTA * 100, FINISH, DONE], {}, "too_large"),
+    ([STREAM], {"controls": Controls(may_store=False)}, "no_store"),
+    ([STREAM], {"bypass": "server_state"}, "server_state"),
+]
+
+
+@pytest.mark.parametrize(("pieces", "changes", "reason"), NOT_KEPT, ids=range(len(NOT_KEPT)))
+def test_a_stream_that_is_not_kept_is_counted_by_its_reason(
+    scene: Scene, pieces: list[bytes | Exception], changes: dict[str, Any], reason: str
+) -> None:
+    read(scene, *pieces, call=replace(STREAMED, **changes))
+    assert scene.kept() == []
+    assert scene.fill.skipped() == {reason: 1}
+
+
+def test_a_stream_whose_reader_leaves_early_is_not_kept(scene: Scene) -> None:
+    read(scene, DELTA, FINISH, DONE, most=1)
+    assert (scene.kept(), scene.fill.skipped()) == ([], {"abandoned": 1})
+
+
+def test_a_stream_of_an_operation_without_streams_passes_untouched(scene: Scene) -> None:
+    body = chunks(b"a")
+    call = replace(STREAMED, operation="embeddings")
+    assert scene.ask(body, call).body is body
+    assert scene.ask(body, STREAMED, status=206).body is body
+    assert scene.fill.skipped() == {}
+
+
+def test_a_whole_answer_to_a_streamed_call_is_not_kept(scene: Scene) -> None:
+    scene.ask(Whole(GOOD), STREAMED)
+    assert scene.fill.skipped() == {"shape": 1}
+
+
+def test_an_answer_over_the_limit_is_not_kept(scene: Scene) -> None:
+    scene.ask(Whole(GOOD + b" " * 5_000))
+    assert scene.fill.skipped() == {"too_large": 1}
+
+
+TOOLS = b'{"choices":[{"finish_reason":"tool_calls","message":{"tool_calls":[]}}]}'
+REFUSAL = b'{"choices":[{"finish_reason":"content_filter"}]}'
+POLICIES = [
+    (TOOLS, Policy(), "", 60.0),
+    (TOOLS, Policy(tool_calls=False), "tool_calls", 0.0),
+    (REFUSAL, Policy(), "finish_content_filter", 0.0),
+    (REFUSAL, Policy(refusal_ttl_s=5.0), "", 5.0),
+    (REFUSAL, Policy(refusal_ttl_s=500.0), "", 60.0),
+    (CUT, Policy(), "", 60.0),
+    (CUT, Policy(truncated=False), "finish_length", 0.0),
+]
+
+
+@pytest.mark.parametrize(("content", "policy", "reason", "ttl_s"), POLICIES, ids=range(7))
+def test_the_policy_of_a_model_decides_what_is_kept_and_for_how_long(
+    scene: Scene, content: bytes, policy: Policy, reason: str, ttl_s: float
+) -> None:
+    scene.ask(Whole(content), replace(CALL, policy=policy, limit_explicit=True))
+    assert [entry.ttl_s for entry in scene.kept()] == ([] if reason else [ttl_s])
+    assert scene.fill.skipped() == ({reason: 1} if reason else {})
+
+
+def test_tokens_are_booked_once_for_every_answer_kept_or_not(scene: Scene) -> None:
+    scene.ask(Whole(GOOD))
+    scene.ask(Whole(GOOD), replace(CALL, bypass="server_state"))
+    scene.ask(Value.of({"usage": {"prompt_tokens": 1}}))
+    read(scene, STREAM)
+    read(scene, STREAM, call=replace(STREAMED, controls=Controls(may_store=False)))
+    assert scene.metrics.snapshot()["by_model"]["m"]["tokens"] == 40
 
 
 def test_an_exception_passes_and_nothing_is_kept(scene: Scene) -> None:

@@ -113,3 +113,15 @@ def test_what_tells_no_tokens_has_none(result: Any) -> None:
 def test_details_that_are_null_do_not_hide_the_rest() -> None:
     usage = {"prompt_tokens": 9, "completion_tokens": 1, "prompt_tokens_details": None}
     assert usage_of({"usage": usage}) == Usage(9, 1)
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError("not streamed yet"), KeyError("usage"), ValueError()]
+)
+def test_usage_that_cannot_be_read_does_not_cost_the_answer(error: Exception) -> None:
+    class Lazy:
+        @property
+        def usage(self) -> Any:
+            raise error
+
+    assert usage_of(Lazy()) == usage_of({"usage": Lazy()}) == usage_of(Answer(Lazy())) == NO_USAGE

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from headgate.errors import StreamBroken, UpstreamTimeout, UpstreamUnreachable
+from headgate.errors import StreamBroken, UpstreamGarbled, UpstreamTimeout, UpstreamUnreachable
 from headgate.providers.http import http_service
 from headgate.providers.settings import ProviderConfig
 from headgate.providers.wire_client import open_wire
@@ -123,6 +123,13 @@ def test_a_failed_status_is_a_reply_like_any_other(provider: FakeProvider, statu
     reply = ask(config_for(provider), call_of())
     assert (reply.status, reply.body.content) == (status, b'{"error": "x"}')
     assert (b"retry-after", b"3") in reply.headers
+
+
+@pytest.mark.parametrize("status", [101, 600, 999])
+def test_a_status_that_no_answer_can_have_is_garbled(provider: FakeProvider, status: int) -> None:
+    provider.script(Status(status))
+    with pytest.raises(UpstreamGarbled, match=f"has status {status}"):
+        ask(config_for(provider), call_of())
 
 
 def test_our_key_is_cut_out_of_errors_but_answers_stay_untouched(provider: FakeProvider) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -120,6 +121,15 @@ def test_a_bound_of_zero_keeps_none(bounds: tuple[int, int]) -> None:
     store.put(entry_of(), NOW_S)
     assert store.get(key_of(1), SCOPE, NOW_S) is None
     assert store.stats().size_bytes == 0
+
+
+@pytest.mark.parametrize("bound", [-1, 1.5, "64MB", None])
+@pytest.mark.parametrize("name", ["maxsize", "max_bytes"])
+def test_a_bound_that_makes_no_sense_is_refused_before_it_costs_an_answer(
+    name: str, bound: Any
+) -> None:
+    with pytest.raises(ValueError, match=f"{name} must be a whole number of at least 0"):
+        MemoryStore(**{name: bound})
 
 
 def test_a_peek_counts_nothing() -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from stores.samples import SCOPE, entry_of, key_of
 
+from headgate.core.fingerprint import shape_key
 from headgate.stores.memory import MemoryStore
 from headgate.stores.sqlite import SqliteStore
 from headgate.stores.tiers import Tiers
@@ -109,13 +110,23 @@ def test_the_list_is_of_the_tier_that_has_them_all(scene: Scene) -> None:
     assert len(scene.tiers.list(EVERYTHING, limit=2)) == 2
 
 
+def test_a_key_selects_the_entries_of_both_shapes_too(scene: Scene) -> None:
+    own = [shape_key(key_of(1), streamed=streamed) for streamed in (True, False)]
+    for key in (key_of(1), *own, key_of(2)):
+        scene.tiers.put(entry_of(key=key))
+    selection = Selection(key=key_of(1))
+    assert scene.tiers.remove(selection, dry_run=True) == 3
+    assert scene.tiers.remove(selection) == 3
+    assert [entry.key for entry in scene.tiers.list(EVERYTHING, limit=9)] == [key_of(2)]
+
+
 def test_what_was_removed_while_the_disk_was_read_is_not_copied_up(scene: Scene) -> None:
     scene.tiers.put(entry_of(1))
     scene.forget()
     read = scene.disk.get
 
-    def get(key: bytes, scope: bytes, now_s: float) -> Entry | None:
-        found = read(key, scope, now_s)
+    def get(key: bytes, scope: bytes, now_s: float, stale_s: float) -> Entry | None:
+        found = read(key, scope, now_s, stale_s)
         scene.tiers.remove(EVERYTHING)
         return found
 

@@ -123,6 +123,15 @@ def test_a_reader_that_goes_away_causes_no_traceback() -> None:
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("words", ["version", "version --json", "config explain"])
+def test_a_program_started_without_its_streams_says_nothing_and_ends_well(words: str) -> None:
+    started = f'"{sys.executable}" -m headgate {words}'
+    silent = subprocess.run(["sh", "-c", f"exec {started} >&- 2>&-"], timeout=60)
+    assert silent.returncode == 0
+    told = subprocess.run(["sh", "-c", f"exec {started} >&-"], timeout=60, capture_output=True)
+    assert (told.returncode, b"Traceback" in told.stderr) == (0, False)
+
+
 def test_the_package_runs_as_a_module_too() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "headgate", "version", "--json"], capture_output=True, text=True

@@ -155,6 +155,17 @@ def test_clear_removes_what_it_selects_and_no_more(command: Command, key: Ask) -
     assert command("clear", "--older-than", "0s").out == "1 removed\n"
 
 
+def test_clear_selects_by_tag_and_by_key(command: Command, key: Ask) -> None:
+    tagged, other, third = key("a", headgate_tags="night, shop"), key("b"), key("c")
+    assert command("clear", "--tag", "shop", "--dry-run").out == "1 would be removed\n"
+    assert json.loads(command("ls", "--tag", "night", "--json").out)["entries"][0]["key"] == tagged
+    assert command("clear", "--tag", "shop").out == "1 removed\n"
+    assert command("clear", "--key", other, "--dry-run").out == "1 would be removed\n"
+    assert command("clear", "--key", other[:20].upper()).out == "1 removed\n"
+    assert listed(command) == [third]
+    assert command("clear", "--key", "xyz").code == 2
+
+
 def test_stats_of_the_cache_are_told(command: Command, key: Ask) -> None:
     key()
     key()

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 from programs import PROGRAM, Running, children, environment, is_gone, run, running, until
 
+from headgate.surfaces import cli_demo
 from headgate.testing import FakeProvider, Hang, Status
 
 _ROW = re.compile(r"^(from .*?|all)  +([0-9,]+) +([0-9.]+%) +(\S+) +(\S+) +([0-9,]+) +(\S+)$", re.M)
@@ -46,7 +47,7 @@ def table(told: str) -> dict[str, list[float]]:
 
 
 def test_with_the_built_in_provider_it_ends_with_0_and_its_numbers_agree(tmp_path: Path) -> None:
-    done = run("demo", "--calls", "60", cwd=tmp_path)
+    done = run("demo", "--calls", "60", cwd=tmp_path, PATH=os.defpath)
     assert done.returncode == 0, done.stderr
     assert "questions  60 asked, 45 different, Banking77 (PolyAI, CC BY 4.0);" in done.stdout
     assert "provider   built in, offline: invented answers after 400ms" in done.stdout
@@ -65,8 +66,23 @@ def test_with_the_built_in_provider_it_ends_with_0_and_its_numbers_agree(tmp_pat
     assert (
         "books      the gateway's own count of calls, hits and billed tokens agrees" in done.stdout
     )
-    assert done.stdout.splitlines()[-2] == "  headgate serve"
+    assert done.stdout.splitlines()[-2] == f"  {PROGRAM} serve"
     assert [*tmp_path.iterdir()] == [], "it leaves no file behind"
+
+
+@pytest.mark.parametrize("is_on_path", [True, False])
+def test_it_ends_with_a_line_that_works_in_this_shell(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, is_on_path: bool
+) -> None:
+    program = tmp_path / "headgate"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", str(tmp_path) if is_on_path else str(tmp_path / "elsewhere"))
+    monkeypatch.setattr(sys, "argv", ["./headgate", "demo"])
+    assert cli_demo._program() == ("headgate" if is_on_path else "./headgate")
+    monkeypatch.setattr(sys, "argv", ["/somewhere/headgate/__main__.py", "demo"])
+    assert cli_demo._program() == "headgate"
 
 
 def test_where_there_is_no_terminal_progress_is_ten_plain_lines_on_stderr(

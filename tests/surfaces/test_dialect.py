@@ -29,7 +29,8 @@ def test_an_openai_error_is_an_object_under_error(operation: str, status: int, k
 @pytest.mark.parametrize(
     ("status", "kind"),
     [(400, "invalid_request_error"), (401, "authentication_error"), (404, "not_found_error"),
-     (405, "invalid_request_error"), (413, "request_too_large"), (429, "rate_limit_error"),
+     (405, "invalid_request_error"), (413, "request_too_large"), (414, "invalid_request_error"),
+     (429, "rate_limit_error"), (431, "invalid_request_error"),
      (502, "api_error"), (503, "overloaded_error"), (504, "timeout_error")],
 )  # fmt: skip
 def test_an_anthropic_error_has_its_type_by_status(operation: str, status: int, kind: str) -> None:

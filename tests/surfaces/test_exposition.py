@@ -46,6 +46,13 @@ def test_both_reference_parsers_read_the_numbers_of_each_model(
     assert found["headgate_cache_entries", ("store", "memory")] == 0
 
 
+@pytest.mark.parametrize("kind", ["application/openmetrics-text", "text/plain"])
+@pytest.mark.parametrize("version", ["abc", "1.x", ".", "-1"])
+def test_a_version_that_is_none_gets_the_plain_format(door: Any, kind: str, version: str) -> None:
+    plain = Exposition(door.runtime).render("")
+    assert Exposition(door.runtime).render(f"{kind}; version={version}") == plain
+
+
 @pytest.mark.parametrize(("accept", "parse"), PARSERS)
 def test_a_gateway_without_calls_has_valid_metrics(door: Any, accept: str, parse: Any) -> None:
     assert samples(door, accept, parse)["headgate_cache_bytes", ("store", "memory")] == 0

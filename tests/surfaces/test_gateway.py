@@ -256,7 +256,7 @@ def test_a_disabled_model_is_forwarded_and_not_stored(open_door: Callable[..., A
 def test_a_stream_passes_through_in_its_own_chunks(door: Any, path: str) -> None:
     got = door.post(path, {**BODIES[path], "stream": True})
     assert got.headers["content-type"].startswith("text/event-stream")
-    assert got.headers["cache-status"] == "headgate; fwd=bypass"
+    assert got.headers["cache-status"] == "headgate; fwd=miss"
     assert "content-length" not in got.headers
     assert len(got.chunks) > 3
     assert all(chunk.endswith(b"\n\n") for chunk in got.chunks[:-1])

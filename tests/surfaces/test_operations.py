@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from headgate.config import Config, ModelConfig, ProviderConfig, ServerConfig
-from headgate.testing import FakeClock
+from headgate.layers.settings import CacheConfig
+from headgate.stores.sqlite_file import CONNECTIONS_MAX
+from headgate.surfaces.operations import Operations
+from headgate.testing import Answer, FakeClock, FakeProvider
 from headgate.types import Secret
 
 CHAT = {"model": "m", "messages": [{"role": "user", "content": "Hello?"}]}
@@ -185,6 +192,43 @@ def test_metrics_are_served_in_the_scrapers_format(door: Any) -> None:
     assert got.body.endswith(b"# EOF\n")
 
 
+@pytest.mark.parametrize("path", ["/metrics", "/api/metrics/llm"])
+def test_numbers_that_wait_for_the_disk_do_not_keep_others_waiting(
+    open_door: Callable[..., Any], tmp_path: Path, path: str
+) -> None:
+    cache = CacheConfig(persist=True, persist_path=str(tmp_path / "cache.db"))
+    door = open_door(Config(cache=cache))
+    operations = Operations(door.runtime)
+    other_answered = threading.Event()
+
+    async def ask(path: str) -> int:
+        headers = [(b"host", b"localhost")]
+        scope = {"path": path, "method": "GET", "headers": headers, "client": ("127.0.0.1", 1)}
+        return (await operations.answer(scope, b"")).status
+
+    async def ask_both() -> list[int]:
+        numbers = asyncio.ensure_future(ask(path))
+        await asyncio.sleep(0)
+        health = await ask("/healthz")
+        other_answered.set()
+        return [health, await numbers]
+
+    with ExitStack() as connections:
+        for _ in range(CONNECTIONS_MAX):
+            connections.enter_context(door.runtime.tiers.below._engine.file.connection())
+        in_time: list[bool] = []
+
+        def free_the_disk() -> None:
+            in_time.append(other_answered.wait(5))
+            connections.close()
+
+        waiting = threading.Thread(target=free_the_disk)
+        waiting.start()
+        assert door.run(ask_both()) == [200, 200]
+        waiting.join()
+    assert in_time == [True]
+
+
 def test_configured_models_are_listed_for_both_sdks(open_door: Callable[..., Any]) -> None:
     models = {name: ModelConfig(targets=("fake/x",)) for name in ("b", "a")}
     door = open_door(Config(providers={"fake": ProviderConfig(kind="fake")}, models=models))
@@ -197,6 +241,18 @@ def test_configured_models_are_listed_for_both_sdks(open_door: Callable[..., Any
 def test_without_configured_models_the_only_provider_lists_its_own(door: Any) -> None:
     ids = [model["id"] for model in door.get("/v1/models").json["data"]]
     assert "fake-large" in ids
+
+
+def test_a_list_of_models_that_is_a_stream_is_refused_and_let_go(
+    open_door: Callable[..., Any],
+) -> None:
+    with FakeProvider() as provider:
+        far = ProviderConfig(base_url=provider.base_url)
+        door = open_door(Config(providers={"far": far}))
+        provider.script(Answer(chunks=[b"data: 1\n\n", b"data: 2\n\n"], chunk_delay_s=60))
+        got = door.get("/v1/models")
+        assert (got.status, got.json["error"]["code"]) == (502, "upstream_garbled")
+        provider.wait_for_abandoned(1)
 
 
 def test_without_a_provider_the_list_is_empty(open_door: Callable[..., Any]) -> None:

@@ -22,13 +22,19 @@ ROOMS = {
     "core": "core types errors",
     "stream": "core types errors",
     "metrics": "core types",
+    # Streams on their way in, and answers in the shape that is wanted.
+    "events": "core stream types errors",
+    "reshape": "core stream types",
+    "joining": "joining stream types errors",
     # A store knows its promises, never another store.
     "stores.base": "types",
     "stores": "stores.base stores.codec core types errors clock",
     "stores.sqlite": "stores.base stores.codec stores.sqlite core types errors clock",
     # A layer never imports another layer, nor a concrete store.
-    "layers.settings": "core",
-    "layers": "stores.base stores.tiers core stream metrics types errors clock",
+    "layers.settings": "layers.cache_settings core",
+    "layers.cache_settings": "core types",
+    "layers": "stores.base stores.tiers joining events reshape core stream metrics types errors "
+    "clock",
     "providers.settings": "core types",
     "providers.wire": "types",
     "providers.wire_client": "providers.settings providers.wire providers.wire_aiohttp",
@@ -40,15 +46,18 @@ ROOMS = {
     # A call on its way in.
     "portal": "types errors",
     "invocation": "portal config core types",
-    "admission": "admission config providers.settings core types errors",
+    "admission": "admission config layers.settings providers.settings core types errors",
     # The stack, and what keeps it running.
-    "pipeline": "layers providers stores.tiers config metrics types clock",
-    "runtime": "pipeline admission invocation portal layers.cache layers.fill providers.wire "
+    "pipeline": "layers joining providers stores.tiers config metrics types clock",
+    "runtime_numbers": "layers.settings stores.base",
+    "runtime": "runtime_numbers pipeline admission invocation portal layers.cache layers.fill providers.wire "
     "providers.wire_client stores.base stores.memory stores.sqlite stores.tiers config metrics "
     "stream types errors clock surfaces.transport",
     # For users' own tests; nothing of headgate needs them.
     "testing_server": "types",
-    "testing": "testing_server providers.fake core types",
+    "testing_steps": "testing_server providers.fake types",
+    "faultserver": "faultserver testing_server testing_steps providers.fake core clock",
+    "testing": "testing_server testing_steps faultserver core",
     # Thin: translate, call Runtime, translate back.
     "surfaces": "surfaces runtime admission config config_file stream core types errors",
     "surfaces.cli": "surfaces runtime config config_file core types errors demo",

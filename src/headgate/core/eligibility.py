@@ -9,34 +9,59 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-_STATE_FIELDS = ("previous_response_id", "conversation", "container", "mcp_servers")
+from headgate.types import OPERATIONS, USUAL_POLICY, Policy
+
+_STATE_FIELDS = ("previous_response_id", "conversation", "container")
 _CLIENT_TOOLS = frozenset({"function", "custom"})
 _MEDIA_FIELDS = frozenset({"image_url", "file_url", "url"})
 _CONTENT_FIELDS = ("messages", "input", "system", "instructions")
 
 
-def bypass_reason(operation: str, fields: Mapping[str, Any]) -> str:
+def bypass_reason(operation: str, fields: Mapping[str, Any], policy: Policy = USUAL_POLICY) -> str:
     """A short countable reason why the cache must not be consulted, or "" if it may.
 
     `fields` is the parsed body. Reasons: `background`, `server_state`, `hosted_tools`,
-    `remote_media`, `not_cacheable` (an operation without cacheable answers).
+    `remote_media`, `temperature`, `not_cacheable` (an operation without cacheable answers),
+    `disabled`.
     """
-    if operation not in ("chat", "completions", "responses", "embeddings", "messages"):
+    if operation not in OPERATIONS:
         return "not_cacheable"
+    if not policy.enabled:
+        return "disabled"
     if fields.get("background"):
         return "background"
-    if fields.get("store") is True or any(fields.get(name) for name in _STATE_FIELDS):
+    if not policy.server_state and _uses_state(fields):
         return "server_state"
-    if isinstance(fields.get("prompt"), dict):  # a template kept by the provider
-        return "server_state"
+    if not policy.hosted_tools and _uses_hosted_tools(fields):
+        return "hosted_tools"
+    if not policy.remote_media and any(_holds_url(fields.get(name)) for name in _CONTENT_FIELDS):
+        return "remote_media"
+    return "temperature" if _is_too_hot(fields, policy.temperature_max) else ""
+
+
+def _uses_state(fields: Mapping[str, Any]) -> bool:
+    # A dictionary as prompt is a template kept by the provider.
+    return (
+        fields.get("store") is True
+        or any(fields.get(name) for name in _STATE_FIELDS)
+        or isinstance(fields.get("prompt"), dict)
+    )
+
+
+def _uses_hosted_tools(fields: Mapping[str, Any]) -> bool:
     tools = fields.get("tools")
     # {} turns the search on, with defaults.
     searches = fields.get("web_search_options") is not None
-    if searches or (isinstance(tools, list) and _any_hosted(tools)):
-        return "hosted_tools"
-    if any(_holds_url(fields.get(name)) for name in _CONTENT_FIELDS):
-        return "remote_media"
-    return ""
+    mcp = bool(fields.get("mcp_servers"))
+    return searches or mcp or (isinstance(tools, list) and _any_hosted(tools))
+
+
+def _is_too_hot(fields: Mapping[str, Any], temperature_max: float) -> bool:
+    """A request that names no temperature gets the provider's, which is 1 everywhere."""
+    temperature = fields.get("temperature")
+    if not isinstance(temperature, int | float):
+        temperature = 1.0
+    return temperature > temperature_max
 
 
 def _any_hosted(tools: list[Any]) -> bool:

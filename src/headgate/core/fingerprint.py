@@ -12,7 +12,7 @@ from typing import Any
 
 from headgate.core.canonical import canonical
 
-SCHEMA = b"headgate key 1"
+SCHEMA = b"headgate key 2"
 
 BEHAVIOUR_HEADERS = frozenset({b"anthropic-version", b"anthropic-beta", b"openai-beta",
                                b"openai-organization", b"openai-project"})  # fmt: skip
@@ -68,3 +68,34 @@ def request_key(
     kept = {name: value for name, value in fields.items() if name not in ignored}
     named = [part for header in sorted(headers) for part in header]
     return digest(SCHEMA, b"call", operation.encode(), scope, route, join(named), canonical(kept))
+
+
+STREAMED_OPERATIONS = frozenset({"chat", "completions", "responses", "messages"})
+"""Operations whose answers come in two shapes, whole or as a stream."""
+USAGE_OPERATIONS = frozenset({"chat", "completions"})
+"""Those among them whose streams tell their usage only when asked (`stream_options`)."""
+
+
+def without_shape(
+    operation: str, fields: Mapping[str, Any], *, usage_is_asked: bool
+) -> dict[str, Any]:
+    """`fields` without what only chooses the shape of the answer, so that both shapes have one key.
+
+    `usage_is_asked`: the gateway asks for usage in streams whether the client does or not.
+    """
+    kept = dict(fields)
+    if operation in STREAMED_OPERATIONS:
+        kept.pop("stream", None)
+    options = kept.get("stream_options")
+    if operation in USAGE_OPERATIONS and usage_is_asked and isinstance(options, dict):
+        rest = {name: value for name, value in options.items() if name != "include_usage"}
+        kept.pop("stream_options")
+        if rest:
+            kept["stream_options"] = rest
+    return kept
+
+
+def shape_key(key: bytes, *, streamed: bool) -> bytes:
+    """Key of an answer that cannot be turned from one shape into the other without loss: it has
+    one for each shape, besides the common one that the first of them took."""
+    return digest(SCHEMA, b"stream" if streamed else b"whole", key)

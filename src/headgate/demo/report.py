@@ -86,9 +86,14 @@ def conclusion(calls: Sequence[Asked]) -> list[str]:
     hits = total([call for call in calls if call.kind == HIT])
     share = saved_usd / everything.cost_usd if everything.cost_usd else 0.0
     hit_rate = hits.calls / len(calls) if calls else 0.0
+    medians = [
+        f"{part.p50_ms:.1f} ms {name}"
+        for part, name in ((hits, "for a hit"), (paid, "from the provider"))
+        if part.calls
+    ]
     return [
         f"hit rate   {hit_rate:.1%}",
-        f"medians    {hits.p50_ms:.1f} ms for a hit, {paid.p50_ms:.1f} ms from the provider",
+        f"medians    {', '.join(medians) or '-'}",
         f"tokens     {paid.tokens:,} billed, {everything.tokens - paid.tokens:,} avoided",
         f"dollars    {paid.cost_usd:.4f} billed, {saved_usd:.4f} saved ({share:.0%}),",
         f"           priced as {PRICED_AS}",

@@ -2,146 +2,142 @@
 
 The flight is a task of its own, so a caller who leaves takes only itself away; when the last one
 leaves before an answer came, the flight is cancelled. Measured: awaiting the first caller's own
-task instead gave 5 of 5 followers its CancelledError.
+task instead gave 5 of 5 followers its CancelledError. Whole and streamed calls share one flight.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import Counter, defaultdict
-from collections.abc import Awaitable
+from enum import Enum, auto
 
 from msgspec.structs import replace
 
+from headgate.core.fingerprint import shape_key
+from headgate.errors import UpstreamFailed
+from headgate.joining.fanout import WithoutUsage
+from headgate.joining.flight import Flight, FlightLimits
+from headgate.joining.waits import Waits
+from headgate.reshape import reshaped
 from headgate.stream import Value, Whole
-from headgate.types import Call, Invocation, Reply, Service
+from headgate.types import Call, Layer, Reply, Service, WireRequest
+
+_TRANSIENT = frozenset({408, 500, 502, 503, 504, 529})
+"""What one more attempt may not meet again. 429 is not among them: another call would be refused
+too, and count against the same limit."""
 
 
-class _Flight:
-    """One upstream call under way and the number of callers waiting for it."""
+class _Next(Enum):
+    """What a caller does that has nothing from the flight it joined."""
 
-    __slots__ = ("task", "thread_id", "waiters")
-
-    def __init__(self, task: asyncio.Task[Reply], call: Call) -> None:
-        self.task = task
-        self.thread_id = call.request.thread_id if isinstance(call.request, Invocation) else 0
-        self.waiters = 0
-
-
-class _Waits:
-    """Who waits for which key: the flights above a call, and the thread that it blocks. To join a
-    flight that waits, by whatever way round, for the one who joins would never end."""
-
-    def __init__(self, flights: dict[bytes, _Flight]) -> None:
-        self._flights = flights
-        self._waits: defaultdict[bytes | int, Counter[bytes]] = defaultdict(Counter)
-
-    def would_never_end(self, call: Call) -> bool:
-        """Whether the flight of `call.key` depends on a flight or a thread that `call` holds."""
-        mine = _held(call)
-        keys, seen = [call.key], set[bytes]()
-        while mine and keys:
-            key = keys.pop()
-            if key in seen or key not in self._flights:
-                continue
-            seen.add(key)
-            holders: set[bytes | int] = {key, self._flights[key].thread_id}
-            if mine & holders:
-                return True
-            keys += [awaited for holder in holders for awaited in self._waits.get(holder, ())]
-        return False
-
-    async def wait(self, call: Call, flight: _Flight) -> Reply:
-        """The flight's reply; `call` is known as waiting meanwhile."""
-        mine = _held(call)
-        for holder in mine:
-            self._waits[holder][call.key] += 1
-        try:
-            return await _wait(flight)
-        finally:
-            for holder in mine:
-                self._forget(holder, call.key)
-
-    def _forget(self, holder: bytes | int, key: bytes) -> None:
-        row = self._waits[holder]
-        row[key] -= 1
-        if not row[key]:
-            del row[key]
-        if not row:
-            del self._waits[holder]
+    ALONE = auto()
+    """Ask for itself: the answer cannot be copied."""
+    OWN_SHAPE = auto()
+    """Join or ask under the key of its shape: the answer cannot be converted."""
+    SUCCESSOR = auto()
+    """Join or lead the one call more that a failure is worth."""
+    ANOTHER_LEADER = auto()
+    """Join or lead another call: this one was cancelled from outside."""
 
 
-def _held(call: Call) -> frozenset[bytes | int]:
-    """What cannot go on before `call` has its reply."""
-    request = call.request
-    if not isinstance(request, Invocation):
-        return frozenset()
-    return request.held_keys | ({request.thread_id} if request.blocks_thread else frozenset())
+def coalesce(limits: FlightLimits) -> Layer:
+    """The layer. Its table of flights belongs to one event loop; no await stands between looking a
+    flight up and joining it, and a flight leaves the table before its answer is told."""
+    return lambda below: _Coalescing(below, limits).ask
 
 
-def coalesce(below: Service) -> Service:
-    """The layer. Its table of flights belongs to one event loop; entries leave it by identity in
-    the done callback, so no await stands between looking a flight up and joining it."""
-    flights: dict[bytes, _Flight] = {}
-    waits = _Waits(flights)
+class _Coalescing:
+    def __init__(self, below: Service, limits: FlightLimits) -> None:
+        self._below = below
+        self._limits = limits
+        self._flights: dict[bytes, Flight] = {}
+        self._waits = Waits(self._flights)
 
-    def depart(call: Call) -> _Flight:
-        task: asyncio.Task[Reply] = asyncio.ensure_future(below(call))
-        flight = flights[call.key] = _Flight(task, call)
-        task.add_done_callback(lambda _: land(call.key, flight))
-        return flight
-
-    def land(key: bytes, flight: _Flight) -> None:
-        if flights.get(key) is flight:
-            del flights[key]
-
-    async def service(call: Call) -> Reply:
+    async def ask(self, call: Call) -> Reply:
         if not _may_share(call):
-            return await below(call)
+            return await self._alone(call)
+        # A flight that fails has one successor, which those who joined it share; then it is said.
+        may_fail = isinstance(call.request, WireRequest)
         while True:
-            flight = flights.get(call.key)
-            if flight is None:
-                return await waits.wait(call, depart(call))
-            if waits.would_never_end(call):
-                return await below(call)
-            reply = await _shared(flight, waits.wait(call, flight))
-            if reply is not None:
-                return reply
-            if not flight.task.cancelled():
-                return await below(call)
+            flight = self._flights.get(call.key)
+            if flight is None or flight.is_full:
+                return await self._lead(call)
+            if self._waits.would_never_end(call):
+                return await self._alone(call)
+            outcome = await self._follow(flight, call, may_fail)
+            if isinstance(outcome, Reply):
+                return outcome
+            if outcome is _Next.ALONE:
+                return await self._alone(call)
+            if outcome is _Next.OWN_SHAPE:
+                call = replace(call, key=shape_key(call.key, streamed=call.streamed))
+            may_fail = may_fail and outcome is not _Next.SUCCESSOR
 
-    return service
+    async def _lead(self, call: Call) -> Reply:
+        flight = self._flights[call.key] = Flight(self._below, call, self._limits, self._close)
+        reply = await self._head_of(flight, call)
+        if isinstance(reply.body, Whole | Value):
+            return reply
+        return replace(reply, body=flight.reader(usage_wanted=call.usage_wanted))
+
+    async def _follow(self, flight: Flight, call: Call, may_fail: bool) -> Reply | _Next:
+        try:
+            reply = await self._head_of(flight, call)
+            if may_fail and isinstance(reply.body, Whole) and reply.status in _TRANSIENT:
+                return _Next.SUCCESSOR
+            return await _shared(reply, flight, call)
+        except UpstreamFailed:
+            if may_fail:
+                return _Next.SUCCESSOR
+            raise
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if not flight.task.cancelled() or (task is not None and task.cancelling()):
+                raise
+            return _Next.ANOTHER_LEADER
+
+    async def _head_of(self, flight: Flight, call: Call) -> Reply:
+        """The flight's reply. A caller cancelled here leaves alone; the last one takes the flight
+        down. Who gets a stream has a place on board until it closes its body."""
+        flight.board()
+        stays = False
+        try:
+            with self._waits.waiting(call):
+                reply = await asyncio.shield(flight.head)
+            stays = not isinstance(reply.body, Whole | Value)
+            return reply
+        finally:
+            if not stays:
+                flight.leave()
+
+    def _close(self, flight: Flight) -> None:
+        if self._flights.get(flight.key) is flight:
+            del self._flights[flight.key]
+
+    async def _alone(self, call: Call) -> Reply:
+        reply = await self._below(call)
+        if call.usage_wanted or isinstance(reply.body, Whole | Value):
+            return reply
+        return replace(reply, body=WithoutUsage(reply.body))
 
 
 def _may_share(call: Call) -> bool:
     open_to_all = call.controls.may_read and call.controls.may_store
-    return bool(call.key) and open_to_all and not (call.bypass or call.streamed)
+    return bool(call.key) and open_to_all and not call.bypass
 
 
-async def _wait(flight: _Flight) -> Reply:
-    """The flight's reply. A caller cancelled here leaves alone; the last one takes it down."""
-    flight.waiters += 1
-    try:
-        return await asyncio.shield(flight.task)
-    finally:
-        flight.waiters -= 1
-        if not flight.waiters and not flight.task.done():
-            flight.task.cancel()
-
-
-async def _shared(flight: _Flight, waiting: Awaitable[Reply]) -> Reply | None:
-    """A follower's own copy of the reply; None where the flight has nothing to share: it was
-    cancelled from outside, or its answer cannot be copied."""
-    try:
-        reply = await waiting
-    except asyncio.CancelledError:
-        task = asyncio.current_task()
-        if not flight.task.cancelled() or (task is not None and task.cancelling()):
-            raise
-        return None
+async def _shared(reply: Reply, flight: Flight, call: Call) -> Reply | _Next:
+    """A follower's own copy of the reply, in the shape its call wants, where there can be one."""
+    is_same = flight.streamed == call.streamed
+    body = reply.body
+    if isinstance(body, Value):
+        if body.loose:
+            return _Next.ALONE
+    elif isinstance(body, Whole):
+        body = Whole(body.content)
+    else:
+        body = flight.reader(usage_wanted=call.usage_wanted or not is_same)
     provenance = replace(reply.provenance, collapsed=True, stored=False)
-    if isinstance(reply.body, Whole):
-        return replace(reply, body=Whole(reply.body.content), provenance=provenance)
-    if isinstance(reply.body, Value) and not reply.body.loose:
-        return replace(reply, provenance=provenance)
-    return None
+    reply = replace(reply, body=body, provenance=provenance)
+    if is_same or reply.status != 200:
+        return reply
+    return await reshaped(reply, call) or _Next.OWN_SHAPE

@@ -1,4 +1,5 @@
-"""The exact cache, lower half: keeps what came from upstream, if it may be kept.
+"""The exact cache, lower half: keeps what came from upstream, if it may be kept, and books the
+tokens of every answer that came, kept or not: once, however many callers share it.
 
 It stands below coalesce on purpose: the entry is there before the flight is forgotten, so no
 caller can fall between the two and ask again.
@@ -12,18 +13,29 @@ from collections import Counter
 from msgspec.structs import replace
 
 from headgate.clock import Clock
+from headgate.core.inspection import inspect
+from headgate.core.keeping import reason_of, worth
 from headgate.core.verdict import judge
+from headgate.events import Events
+from headgate.metrics import Metrics
 from headgate.stores.tiers import Tiers
 from headgate.stream import Value, Whole
-from headgate.types import Call, Entry, Reply, Service
+from headgate.types import NO_USAGE, Call, Entry, Reply, Service
 
 
 class Fill:
-    """The layer, and how many answers it did not store, by reason."""
+    """The layer, and how many answers it did not store, by reason.
 
-    def __init__(self, tiers: Tiers, clock: Clock) -> None:
+    A longer answer than `entry_max_bytes` is not stored.
+    """
+
+    def __init__(
+        self, tiers: Tiers, clock: Clock, metrics: Metrics, entry_max_bytes: int = 8_000_000
+    ) -> None:
         self._tiers = tiers
         self._clock = clock
+        self._metrics = metrics
+        self._entry_max_bytes = entry_max_bytes
         self._skipped: Counter[str] = Counter()
         self._lock = threading.Lock()
 
@@ -31,13 +43,12 @@ class Fill:
         async def service(call: Call) -> Reply:
             generation = self._tiers.generation
             reply = await below(call)
-            cleared = "" if generation == self._tiers.generation else "cleared"
             body = reply.body
             if isinstance(body, Whole):
-                return self._keep_whole(call, reply, body.content, cleared)
+                return self._keep_whole(call, reply, body.content, generation)
             if isinstance(body, Value):
-                return self._keep_value(call, reply, body, cleared)
-            return reply
+                return self._keep_value(call, reply, body, generation)
+            return self._watch(call, reply, generation)
 
         return service
 
@@ -46,23 +57,68 @@ class Fill:
         with self._lock:
             return dict(self._skipped)
 
-    def _keep_whole(self, call: Call, reply: Reply, content: bytes, cleared: str) -> Reply:
-        verdict = judge(call.operation, reply.status, content, limit_explicit=call.limit_explicit)
+    def _keep_whole(self, call: Call, reply: Reply, content: bytes, generation: int) -> Reply:
+        explicit = call.limit_explicit and call.policy.truncated
+        verdict = judge(call.operation, reply.status, content, limit_explicit=explicit)
         reply = replace(reply, usage=verdict.usage)
-        if self._refused(call, verdict.skip or cleared):
+        skip, ttl_s = worth(call.policy, call.ttl_s, verdict)
+        if call.streamed:
+            skip = skip or "shape"
+        if len(content) > self._entry_max_bytes:
+            skip = skip or "too_large"
+        if self._refused(call, reply, skip, generation):
             return reply
-        entry = replace(self._entry(call, reply, content, "whole"), finish=verdict.finish)
-        return self._put(entry, reply)
+        entry = self._entry(call, reply, content, "whole")
+        return self._put(replace(entry, finish=verdict.finish, ttl_s=ttl_s), reply)
 
-    def _keep_value(self, call: Call, reply: Reply, value: Value, cleared: str) -> Reply:
-        if self._refused(call, "not_copyable" if value.loose else cleared):
+    def _keep_value(self, call: Call, reply: Reply, value: Value, generation: int) -> Reply:
+        if self._refused(call, reply, "not_copyable" if value.loose else "", generation):
             return reply
         content, kind = (b"", "object") if value.content is None else (value.content, "value")
         entry = replace(self._entry(call, reply, content, kind), held=value.held)
         return self._put(entry, reply)
 
-    def _refused(self, call: Call, skip: str) -> bool:
-        reason = call.bypass or skip or ("" if call.controls.may_store else "no_store")
+    def _watch(self, call: Call, reply: Reply, generation: int) -> Reply:
+        """A stream is looked at event by event, and kept when its terminal marker has passed."""
+        inspection = inspect(call.operation) if reply.status == 200 else None
+        if inspection is None:
+            return reply
+
+        def on_end(events: Events, error: BaseException | None) -> None:
+            self._keep_stream(call, reply, events, error, generation)
+
+        body = Events(reply.body, inspection, on_end, self._entry_max_bytes)
+        return replace(reply, body=body)
+
+    def _keep_stream(
+        self, call: Call, reply: Reply, events: Events, error: BaseException | None, generation: int
+    ) -> None:
+        explicit = call.limit_explicit and call.policy.truncated
+        verdict = events.inspection.verdict(limit_explicit=explicit, choices=call.choices)
+        reply = replace(reply, usage=verdict.usage)
+        content = events.content()
+        skip, ttl_s = worth(call.policy, call.ttl_s, verdict)
+        if error is not None and not events.inspection.has_failed:
+            skip = reason_of(error)
+        if not call.streamed:
+            skip = skip or "shape"
+        if content is None:
+            skip = skip or "too_large"
+        if not self._refused(call, reply, skip, generation):
+            entry = self._entry(call, reply, content or b"", "stream")
+            usage_at = events.usage_at
+            entry = replace(entry, finish=verdict.finish, ttl_s=ttl_s, usage_at=usage_at)
+            self._tiers.put(entry)
+
+    def _refused(self, call: Call, reply: Reply, skip: str, generation: int) -> bool:
+        """Books the answer, and whether it is not to be stored."""
+        if reply.usage is not NO_USAGE:
+            self._metrics.record_usage(call.model, reply.usage)
+        reason = call.bypass or skip
+        if generation != self._tiers.generation:
+            reason = reason or "cleared"
+        if not call.controls.may_store:
+            reason = reason or "no_store"
         if reason:
             with self._lock:
                 self._skipped[reason] += 1

@@ -1,4 +1,5 @@
-"""The outermost layer: counts every call, its latency, its tokens and its failure."""
+"""The outermost layer: counts every call, its latency and its failure. Tokens are booked where an
+answer comes in, in `fill`."""
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ from headgate.clock import Clock
 from headgate.core.verdict import exception_error, is_callers_mistake, status_error
 from headgate.metrics import Metrics
 from headgate.stream import Tap, Value, Whole
-from headgate.types import NO_USAGE, Call, Layer, Reply, Service
+from headgate.types import Call, Layer, Reply, Service
 
 _LEFT = (asyncio.CancelledError, GeneratorExit)
 
@@ -48,8 +49,7 @@ def _finished(metrics: Metrics, call: Call, elapsed_s: float, reply: Reply) -> N
     if reply.provenance.hit:
         metrics.record_hit(call.model, elapsed_s * 1000)
         return
-    billed = NO_USAGE if reply.provenance.collapsed else reply.usage
-    metrics.record_call(call.model, elapsed_s * 1000, billed, miss=_consulted(call))
+    metrics.record_call(call.model, elapsed_s * 1000, miss=_consulted(call))
     if reply.status >= 400 and not is_callers_mistake(reply.status):
         metrics.record_error(call.model, status_error(reply.status))
 

@@ -63,13 +63,16 @@ def operation_of(path: str) -> str:
     return PATHS.get(path.partition("?")[0], "")
 
 
-def fake_reply(operation: str, body: bytes, *, text: str | None = None) -> FakeAnswer:
+def fake_reply(
+    operation: str, body: bytes, *, text: str | None = None, mark: str = ""
+) -> FakeAnswer:
     """The answer to a request of `operation` with this JSON `body`.
 
     Pure: equal requests (key order and white space aside) get equal bytes, different ones
     different answers. `stream`, `stream_options` and `encoding_format` change the shape alone,
-    never words, numbers or ids. `text` replaces the words. A request that cannot be understood
-    gets status 400, an unknown operation 404, each in its dialect; nothing is raised.
+    never words, numbers or ids. `text` replaces the words. `mark` stands at both ends of the usual
+    words and in front of every id, so that an answer tells whose it is. A request that cannot be
+    understood gets status 400, an unknown operation 404, each in its dialect; nothing is raised.
 
     >>> answer = fake_reply("embeddings", b'{"model": "m", "input": "hello", "dimensions": 2}')
     >>> answer.status, answer.headers[0]
@@ -84,7 +87,7 @@ def fake_reply(operation: str, body: bytes, *, text: str | None = None) -> FakeA
         return error_answer(operation, 404, f"unknown operation {operation!r}")
     try:
         fields = parse_object(body)
-        return answer(fields, text)
+        return answer(fields, text, mark)
     except BadRequest as refused:
         return error_answer(operation, 400, refused.message)
 
@@ -116,8 +119,8 @@ def _answer(
     return FakeAnswer(200, headers, tuple(events()), True)
 
 
-def _chat(fields: Fields, text: str | None) -> FakeAnswer:
-    said = draft("chat", fake_openai.read_chat(fields), text)
+def _chat(fields: Fields, text: str | None, mark: str) -> FakeAnswer:
+    said = draft("chat", fake_openai.read_chat(fields), text, mark)
     usage = _asks_usage(fields)
     return _answer(
         fields,
@@ -127,8 +130,8 @@ def _chat(fields: Fields, text: str | None) -> FakeAnswer:
     )
 
 
-def _completions(fields: Fields, text: str | None) -> FakeAnswer:
-    said = draft("completions", fake_openai.read_completion(fields), text)
+def _completions(fields: Fields, text: str | None, mark: str) -> FakeAnswer:
+    said = draft("completions", fake_openai.read_completion(fields), text, mark)
     usage = _asks_usage(fields)
     return _answer(
         fields,
@@ -138,8 +141,8 @@ def _completions(fields: Fields, text: str | None) -> FakeAnswer:
     )
 
 
-def _responses(fields: Fields, text: str | None) -> FakeAnswer:
-    said = draft("responses", fake_responses.read_response(fields), text)
+def _responses(fields: Fields, text: str | None, mark: str) -> FakeAnswer:
+    said = draft("responses", fake_responses.read_response(fields), text, mark)
     return _answer(
         fields,
         said,
@@ -148,8 +151,8 @@ def _responses(fields: Fields, text: str | None) -> FakeAnswer:
     )
 
 
-def _messages(fields: Fields, text: str | None) -> FakeAnswer:
-    said = draft("messages", fake_anthropic.read_message(fields), text)
+def _messages(fields: Fields, text: str | None, mark: str) -> FakeAnswer:
+    said = draft("messages", fake_anthropic.read_message(fields), text, mark)
     return _answer(
         fields,
         said,
@@ -159,14 +162,19 @@ def _messages(fields: Fields, text: str | None) -> FakeAnswer:
     )
 
 
-def _embeddings(fields: Fields, text: str | None) -> FakeAnswer:
+def _embeddings(fields: Fields, text: str | None, mark: str) -> FakeAnswer:
     digest = digest_of("embeddings", fields)
-    request_id = (b"x-request-id", b"req_" + digest[:24].encode())
-    return _whole(200, fake_openai.embeddings(fields), (request_id,))
+    request_id = (b"x-request-id", f"req_{mark}{digest[:24]}".encode())
+    return _whole(200, fake_openai.embeddings(fields) | _marked(mark), (request_id,))
 
 
-def _count_tokens(fields: Fields, text: str | None) -> FakeAnswer:
-    return _whole(200, fake_anthropic.count(fields))
+def _count_tokens(fields: Fields, text: str | None, mark: str) -> FakeAnswer:
+    return _whole(200, fake_anthropic.count(fields) | _marked(mark))
+
+
+def _marked(mark: str) -> dict[str, str]:
+    """A field for answers that have neither words nor ids; clients ignore what they do not know."""
+    return {"mark": mark} if mark else {}
 
 
 def _asks_usage(fields: Fields) -> bool:
@@ -174,7 +182,7 @@ def _asks_usage(fields: Fields) -> bool:
     return isinstance(options, Mapping) and options.get("include_usage") is True
 
 
-_ANSWERS: Mapping[str, Callable[[Fields, str | None], FakeAnswer]] = {
+_ANSWERS: Mapping[str, Callable[[Fields, str | None, str], FakeAnswer]] = {
     "chat": _chat,
     "completions": _completions,
     "responses": _responses,

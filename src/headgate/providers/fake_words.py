@@ -77,32 +77,40 @@ class Saying(Struct, frozen=True):
 
 
 class Draft(Struct, frozen=True):
-    """A whole answer in no dialect. `digest` (hex) names the request: ids are cut from it."""
+    """A whole answer in no dialect. `digest` (hex) names the request: ids are cut from it, and
+    `mark` stands before them."""
 
     digest: str
     model: str
     tokens_in: int
     sayings: tuple[Saying, ...]
+    mark: str = ""
 
     @property
     def tokens_out(self) -> int:
         return sum(saying.tokens for saying in self.sayings)
 
     def mint(self, label: str) -> str:
-        """24 hex digits, the same for the same request and label."""
-        return sha256(f"{label}:{self.digest}".encode()).hexdigest()[:24]
+        """The mark and 24 hex digits, the same for the same request and label."""
+        return self.mark + sha256(f"{label}:{self.digest}".encode()).hexdigest()[:24]
 
 
 def tokens_of(text: str) -> int:
     """Four characters are a token, as tokenizers average on English; at least 1 unless empty."""
-    return -(-len(text) // _CHARS_PER_TOKEN)
+    return tokens_of_chars(len(text))
 
 
-def draft(operation: str, wish: Wish, text: str | None = None) -> Draft:
-    """The answer to `wish`; `text` replaces the words, and still ends where the wish says."""
+def tokens_of_chars(count: int) -> int:
+    """As `tokens_of`, of a text of so many characters."""
+    return -(-count // _CHARS_PER_TOKEN)
+
+
+def draft(operation: str, wish: Wish, text: str | None = None, mark: str = "") -> Draft:
+    """The answer to `wish`; `text` replaces the words, and still ends where the wish says. `mark`
+    stands in front of the ids and at both ends of prose."""
     digest = digest_of(operation, wish.fields)
-    sayings = tuple(_say(wish, digest, index, text) for index in range(wish.choices))
-    return Draft(digest, model_of(wish.fields), wish.tokens_in, sayings)
+    sayings = tuple(_say(wish, digest, index, text, mark) for index in range(wish.choices))
+    return Draft(digest, model_of(wish.fields), wish.tokens_in, sayings, mark)
 
 
 def digest_of(operation: str, fields: Mapping[str, Any]) -> str:
@@ -174,13 +182,13 @@ def pieces_of(text: str) -> list[str]:
     return [text[at : at + _PIECE_CHARS] for at in range(0, len(text), _PIECE_CHARS)] or [""]
 
 
-def _say(wish: Wish, digest: str, index: int, text: str | None) -> Saying:
+def _say(wish: Wish, digest: str, index: int, text: str | None, mark: str) -> Saying:
     if wish.tool is not None and text is None:
         arguments = example_of(wish.tool.schema)
         said = canonical(arguments if isinstance(arguments, dict) else {}).decode()
         return Saying(said, "tool", wish.tool.name)
     if text is None:
-        text = _words(wish, digest, index)
+        text = _words(wish, digest, index, mark)
     stop = min((s for s in wish.stops if s and s in text), key=text.index, default=None)
     if stop is not None:
         text = text[: text.index(stop)]
@@ -189,7 +197,7 @@ def _say(wish: Wish, digest: str, index: int, text: str | None) -> Saying:
     return Saying(text, "stop") if stop is None else Saying(text, "stop_sequence", "", stop)
 
 
-def _words(wish: Wish, digest: str, index: int) -> str:
+def _words(wish: Wish, digest: str, index: int, mark: str) -> str:
     if wish.schema is not None:
         return canonical(example_of(wish.schema)).decode()
     number = int(digest[:8], 16) + index
@@ -197,11 +205,12 @@ def _words(wish: Wish, digest: str, index: int) -> str:
     if len(quoted) > _QUOTE_CHARS_MAX:
         quoted = quoted[:_QUOTE_CHARS_MAX].rstrip() + "\u2026"
     asked = f" You asked: \u201c{quoted}\u201d" if quoted else ""
-    return (
+    words = (
         f"{_OPENERS[number % len(_OPENERS)]}{asked}"
         f" {_ADVICE[number % len(_ADVICE)]}"
         f" (Reference {digest[:8]}-{index}; a made-up answer of the fake provider.)"
     )
+    return f"{mark} {words} {mark}" if mark else words
 
 
 def example_of(schema: Any) -> Any:

@@ -8,6 +8,10 @@ from typing import Any
 from headgate.stream import Value
 from headgate.types import NO_USAGE, ORIGINATED, Call, Invocation, Reply, Usage
 
+_UNREADABLE = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+"""What a property of somebody's object may raise: its answer was paid for, and is not lost for the
+sake of a count."""
+
 
 async def call_function(call: Call) -> Reply:
     """A Service. The callable's exception passes through as it is."""
@@ -40,9 +44,10 @@ def usage_of(result: Any) -> Usage:
 
 
 def _field(holder: Any, name: str) -> Any:
-    if isinstance(holder, Mapping):
-        return holder.get(name)
-    return getattr(holder, name, None)
+    try:
+        return holder.get(name) if isinstance(holder, Mapping) else getattr(holder, name, None)
+    except _UNREADABLE:
+        return None
 
 
 def _count(holder: Any, *names: str) -> int:

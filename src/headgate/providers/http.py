@@ -1,13 +1,15 @@
 """Providers reached over HTTP: where a request goes, with which credential, what is handed on.
 
-Bodies pass through untouched in both directions. Where a call goes is decided by configuration
-alone: nothing in a body or header can name a host.
+Bodies pass through untouched in both directions, but that streams are asked for their usage. Where
+a call goes is decided by configuration alone: nothing in a body or header can name a host.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
+from headgate.core.rewrite import with_stream_usage
+from headgate.errors import UpstreamGarbled
 from headgate.providers.settings import DEFAULT_BASE_URLS, ProviderConfig
 from headgate.providers.wire import Wire, WireLimits, WireReply
 from headgate.stream import Chunks, Whole
@@ -48,13 +50,19 @@ def http_service(config: ProviderConfig, wire: Wire) -> Service:
             raise TypeError("an HTTP provider takes wire calls only")
         headers = request.headers + (credential or request.credential)
         url = root + request.path
-        answer = await wire.send(request.method, url, headers, request.body, limits)
+        body = request.body
+        if call.streamed and config.ask_stream_usage and not call.usage_wanted:
+            body = with_stream_usage(body)
+        answer = await wire.send(request.method, url, headers, body, limits)
+        if not 200 <= answer.status <= 599:
+            await answer.aclose()
+            raise UpstreamGarbled(f"the reply has status {answer.status}, which none can have")
         handed_on = hand_on(answer.headers)
         marked = Provenance(attempts=1, target=call.target.name)
         # An error is read whole, whatever it calls itself: it may quote our credential.
         if answer.status < 400 and _is_stream(answer):
-            body = Chunks(answer.chunks(), answer.aclose)
-            return Reply(answer.status, handed_on, body, NO_USAGE, marked)
+            stream = Chunks(answer.chunks(), answer.aclose)
+            return Reply(answer.status, handed_on, stream, NO_USAGE, marked)
         try:
             content = await answer.read()
         finally:

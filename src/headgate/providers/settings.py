@@ -37,6 +37,8 @@ class ProviderConfig:
     """A larger answer is an error."""
     connections_max: Annotated[int, Bounds(1, 10_000)] = 1000
     """Connections to this provider at a time."""
+    ask_stream_usage: bool = True
+    """Ask for usage in streams (`stream_options`); who did not ask does not see the extra event."""
     latency: Annotated[Seconds, Bounds(0)] = 0.0
     """`fake` only: how long it takes to answer."""
 

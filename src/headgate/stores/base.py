@@ -2,7 +2,7 @@
 
 1. `get` returns an entry exactly as it was put, or None. Never a torn, foreign or changed one:
    a store that reads bytes from outside this process verifies key, scope and checksum first.
-2. An entry past its time is never returned by `get` (stale reads ask for `peek_stale`, issue 3).
+2. An entry past its time is returned only to who allows it to be stale, and by no more than that.
 3. A store that cannot read answers None; one that cannot write drops the entry. Both are counted
    in `errors`; neither raises. The cache never costs an answer.
 4. `size_bytes` of all entries stays at or below the bound; the oldest-used go first.
@@ -44,7 +44,9 @@ class Store(Protocol):
     blocking: bool
     """True if `get` waits for a disk or a network: call it off the event loop."""
 
-    def get(self, key: bytes, scope: bytes, now_s: float) -> Entry | None: ...
+    def get(self, key: bytes, scope: bytes, now_s: float, stale_s: float = 0.0) -> Entry | None:
+        """`stale_s`: how long past its time the entry may be, if the store still has it."""
+        ...
 
     def put(self, entry: Entry, now_s: float) -> None:
         """Keeps `entry`. A blocking store may return before it is durable; `flush` waits."""
@@ -82,4 +84,4 @@ class SharedStore(Store, Protocol):
 class FastStore(Store, Protocol):
     """A store in memory: its `get` never waits, and `peek` is a look that counts nothing."""
 
-    def peek(self, key: bytes, now_s: float) -> Entry | None: ...
+    def peek(self, key: bytes, now_s: float, stale_s: float = 0.0) -> Entry | None: ...

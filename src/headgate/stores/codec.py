@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
+from collections.abc import Mapping
 from typing import Literal
 
 import msgspec
@@ -17,11 +18,15 @@ import msgspec
 from headgate.types import Entry, Headers, Usage
 
 MAGIC = b"HGEN"
-VERSION = 1
+VERSION = 2
 
 _HEAD = struct.Struct(">4sHI32s32s")
 _DIGEST_BYTES = 32
 _MIN_BYTES = _HEAD.size + _DIGEST_BYTES
+
+
+Kind = Literal["whole", "stream", "value"]
+_KINDS: Mapping[str, Kind] = {"whole": "whole", "stream": "stream", "value": "value"}
 
 
 class CodecError(ValueError):
@@ -35,7 +40,7 @@ class _Facts(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields
     ttl_s: float
     model: str
     operation: str
-    kind: Literal["whole", "value"]
+    kind: Kind
     status: int
     headers: Headers
     usage: tuple[int, int, int]
@@ -43,6 +48,7 @@ class _Facts(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields
     finish: str
     namespace: str
     tags: tuple[str, ...]
+    usage_at: tuple[int, int]
 
 
 _FACTS_ENCODER = msgspec.msgpack.Encoder()
@@ -55,7 +61,7 @@ def encode(entry: Entry) -> bytes:
     Raises CodecError for kind "object", which never leaves memory, for a key or scope that is not
     32 bytes, and for text that is not Unicode (lone surrogates).
     """
-    if entry.kind not in ("whole", "value") or entry.held is not None:
+    if entry.kind not in _KINDS or entry.held is not None:
         raise CodecError(f"an entry of kind {entry.kind!r} stays in memory")
     if len(entry.key) != 32 or len(entry.scope) != 32:
         raise CodecError("key and scope are 32 bytes each")
@@ -103,7 +109,7 @@ def _facts(entry: Entry) -> _Facts:
         ttl_s=entry.ttl_s,
         model=entry.model,
         operation=entry.operation,
-        kind="whole" if entry.kind == "whole" else "value",
+        kind=_KINDS[entry.kind],
         status=entry.status,
         headers=entry.headers,
         usage=(usage.tokens_in, usage.tokens_out, usage.tokens_cached),
@@ -111,6 +117,7 @@ def _facts(entry: Entry) -> _Facts:
         finish=entry.finish,
         namespace=entry.namespace,
         tags=entry.tags,
+        usage_at=entry.usage_at,
     )
 
 
@@ -131,4 +138,5 @@ def _entry(key: bytes, scope: bytes, facts: _Facts, content: bytes) -> Entry:
         finish=facts.finish,
         namespace=facts.namespace,
         tags=facts.tags,
+        usage_at=facts.usage_at,
     )

@@ -35,23 +35,26 @@ class SqliteStore:
     log) and does not shrink. Several processes may use one file; each applies its own bound. After
     a `fork` the child opens the file anew.
 
+    `keep_stale_s`: how long past its time an entry stays for who accepts a stale one.
+
     A row read again within 10 s does not move up in the order of use. What waits for the writer
     (at most 2000 jobs) is found by `get` at once; it is lost when the process is killed.
     """
 
     blocking = True
 
-    def __init__(self, path: Path, max_bytes: int, clock: Clock) -> None:
+    def __init__(self, path: Path, max_bytes: int, clock: Clock, keep_stale_s: float = 0.0) -> None:
         self._max_bytes = max_bytes
+        self._keep_stale_s = keep_stale_s
         self._clock = clock
         self._fork_lock = threading.Lock()
         self._abandoned: builtins.list[_Engine] = []
         self._closed = False
-        self._engine = _Engine(Path(os.path.realpath(path)), max_bytes, clock)
+        self._engine = _Engine(Path(os.path.realpath(path)), max_bytes, clock, keep_stale_s)
         self._finalizer = weakref.finalize(self, _shut, self._engine)
         self._engine.attempt_open()
 
-    def get(self, key: bytes, scope: bytes, now_s: float) -> Entry | None:
+    def get(self, key: bytes, scope: bytes, now_s: float, stale_s: float = 0.0) -> Entry | None:
         if self._closed:
             return None
         engine = self._own()
@@ -62,7 +65,7 @@ class SqliteStore:
             entry = None
         elif now_s - entry.created_s >= TOUCH_AFTER_S:
             engine.writer.touch(key, now_s)
-        if entry is not None and not _is_current(entry, now_s):
+        if entry is not None and not _is_current(entry, now_s, stale_s):
             entry = None
         engine.tally.add("misses" if entry is None else "hits")
         return entry
@@ -122,7 +125,9 @@ class SqliteStore:
         with self._fork_lock:
             if self._engine.pid != os.getpid():
                 self._abandoned.append(self._engine)
-                self._engine = _Engine(engine.path, self._max_bytes, self._clock)
+                self._engine = _Engine(
+                    engine.path, self._max_bytes, self._clock, self._keep_stale_s
+                )
                 self._finalizer = weakref.finalize(self, _shut, self._engine)
             return self._engine
 
@@ -130,12 +135,13 @@ class SqliteStore:
 class _Engine:
     """File, writer and counters of one process."""
 
-    def __init__(self, path: Path, max_bytes: int, clock: Clock) -> None:
+    def __init__(self, path: Path, max_bytes: int, clock: Clock, keep_stale_s: float) -> None:
         self.path = path
         self.pid = os.getpid()
+        self._keep_stale_s = keep_stale_s
         self.tally = Tally()
         self.file = DatabaseFile(path, clock)
-        self.writer = Writer(self.file, max_bytes, clock, self.tally)
+        self.writer = Writer(self.file, max_bytes, clock, self.tally, keep_stale_s)
 
     def attempt_open(self) -> None:
         """Finds and reports at the start what is wrong with the file."""
@@ -179,7 +185,7 @@ class _Engine:
         entry = self._verified(key, row, scope)
         if entry is None or self.writer.hides(entry):
             return None
-        if now_s >= entry.expires_s:
+        if now_s >= entry.expires_s + self._keep_stale_s:
             self.writer.expire(key, now_s)
         elif abs(now_s - used_s) >= TOUCH_AFTER_S:
             self.writer.touch(key, now_s)
@@ -205,8 +211,8 @@ class _Engine:
             return None
 
 
-def _is_current(entry: Entry, now_s: float) -> bool:
-    return now_s < entry.expires_s and entry.created_s <= now_s + FUTURE_MAX_S
+def _is_current(entry: Entry, now_s: float, stale_s: float) -> bool:
+    return now_s < entry.expires_s + stale_s and entry.created_s <= now_s + FUTURE_MAX_S
 
 
 def _shut(engine: _Engine) -> None:

@@ -33,10 +33,11 @@ CREATE TRIGGER entry_removed AFTER DELETE ON entries BEGIN
   UPDATE totals SET entries = entries - 1, bytes = bytes - old.bytes;
 END;
 """
-"""`row` is an entry as `codec` writes it; the other columns repeat what selections, eviction and
-cleaning ask for. `bytes` is the length of `row`, charged against the bound; the triggers keep
-`totals` exact inside each transaction, whichever process writes. The index holds all that eviction
-and cleaning need, so neither reads the table."""
+"""`row` is an entry as `codec` writes it; `expires_s` is when it is of no use any more, not even as
+a stale one; the other columns repeat what selections, eviction and cleaning ask for. `bytes` is the
+length of `row`, charged against the bound; the triggers keep `totals` exact inside each
+transaction, whichever process writes. The index holds all that eviction and cleaning need, so
+neither reads the table."""
 
 _PUT = """
 INSERT INTO entries (key, scope, model, namespace, tags, created_s, expires_s, used_s, bytes, row)
@@ -74,7 +75,13 @@ def find(connection: apsw.Connection, key: bytes) -> tuple[object, float] | None
     return (found[0][0], _number(found[0][1])) if found else None
 
 
-def put(connection: apsw.Connection, entry: Entry, now_s: float, bytes_max: int) -> int:
+def put(
+    connection: apsw.Connection,
+    entry: Entry,
+    now_s: float,
+    bytes_max: int,
+    keep_stale_s: float = 0.0,
+) -> int:
     """Writes `entry` in the place of its predecessor, and returns 1 if it could not be encoded.
 
     One that may not be kept (past its time, larger than `bytes_max`, kind "object") removes its
@@ -91,7 +98,7 @@ def put(connection: apsw.Connection, entry: Entry, now_s: float, bytes_max: int)
         return unwritten
     tags = msgspec.json.encode(entry.tags).decode()
     facts = (entry.key, entry.scope, entry.model, entry.namespace, tags)
-    times = (entry.created_s, entry.expires_s, now_s)
+    times = (entry.created_s, entry.expires_s + keep_stale_s, now_s)
     connection.execute(_PUT, (*facts, *times, len(row), row))
     return 0
 

@@ -92,8 +92,16 @@ class Writer:
     is collected. `tally` is told what happened once it is committed.
     """
 
-    def __init__(self, file: DatabaseFile, max_bytes: int, clock: Clock, tally: Tally) -> None:
+    def __init__(
+        self,
+        file: DatabaseFile,
+        max_bytes: int,
+        clock: Clock,
+        tally: Tally,
+        keep_stale_s: float = 0.0,
+    ) -> None:
         self._file = file
+        self._keep_stale_s = keep_stale_s
         self._max_bytes = max_bytes
         self._clock = clock
         self._tally = tally
@@ -291,7 +299,9 @@ class Writer:
     def _apply(self, connection: apsw.Connection, job: _Job, changes: Changes) -> None:
         match job:
             case _Put(entry, now_s):
-                changes.errors += sqlite_rows.put(connection, entry, now_s, self._max_bytes)
+                changes.errors += sqlite_rows.put(
+                    connection, entry, now_s, self._max_bytes, self._keep_stale_s
+                )
             case _Forget(key, row):
                 sqlite_rows.forget(connection, key, row)
             case _Expire(key, now_s):

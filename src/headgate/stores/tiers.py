@@ -8,7 +8,10 @@ from __future__ import annotations
 import asyncio
 import builtins
 
+from msgspec.structs import replace
+
 from headgate.clock import Clock
+from headgate.core.fingerprint import shape_key
 from headgate.core.freshness import is_fresh
 from headgate.stores.base import FastStore, SharedStore, Store, StoreStats
 from headgate.types import EVERYTHING, Call, Entry, Selection
@@ -29,11 +32,16 @@ class Tiers:
         self._removals = -1 if below is None else below.removals()
         self._follower: asyncio.Task[None] | None = None
 
-    async def find(self, call: Call) -> Entry | None:
-        """A fresh entry of any tier; memory once more at the end, as it may have come meanwhile."""
+    async def find(self, call: Call, stale_s: float = 0.0) -> Entry | None:
+        """An entry of any tier that is fresh, or past its time by at most `stale_s`; memory once
+        more at the end, as it may have come meanwhile."""
         if self.below is not None and (self._follower is None or self._follower.done()):
             self._follower = asyncio.ensure_future(self._follow_for_ever())
-        return self._in_memory(call) or await self._below(call) or self._in_memory(call)
+        return (
+            self._in_memory(call, stale_s)
+            or await self._below(call, stale_s)
+            or self._in_memory(call, stale_s)
+        )
 
     def put(self, entry: Entry) -> None:
         """Keeps `entry` in every tier that can hold it."""
@@ -45,10 +53,20 @@ class Tiers:
     def remove(self, selection: Selection, *, dry_run: bool = False) -> int:
         """Removes the selected entries from every tier (with `dry_run` only counts them).
 
-        Returns how many there were; one that stood in two tiers counts once.
+        Returns how many there were; one that stood in two tiers counts once. A selected key stands
+        for the entries of either shape that were made under it, too.
         """
-        now_s = self._clock.epoch()
         self.generation += not dry_run
+        if selection.key is None:
+            return self._remove(selection, dry_run)
+        shapes = [shape_key(selection.key, streamed=streamed) for streamed in (True, False)]
+        return sum(
+            self._remove(replace(selection, key=key), dry_run)
+            for key in (selection.key, *shapes)
+        )
+
+    def _remove(self, selection: Selection, dry_run: bool) -> int:
+        now_s = self._clock.epoch()
         removed = self.memory.remove(selection, now_s=now_s, dry_run=dry_run)
         if self.below is None:
             return removed
@@ -85,18 +103,19 @@ class Tiers:
         if self.below is not None:
             self.below.close()
 
-    def _in_memory(self, call: Call) -> Entry | None:
+    def _in_memory(self, call: Call, stale_s: float) -> Entry | None:
         now_s = self._clock.epoch()
-        entry = self.memory.peek(call.key, now_s)
-        return entry if entry and is_fresh(entry, call.controls, now_s) else None
+        entry = self.memory.peek(call.key, now_s, stale_s)
+        return entry if entry and is_fresh(entry, call.controls, now_s, stale_s) else None
 
-    async def _below(self, call: Call) -> Entry | None:
+    async def _below(self, call: Call, stale_s: float) -> Entry | None:
         if self.below is None:
             return None
         now_s, generation = self._clock.epoch(), self.generation
         loop = asyncio.get_running_loop()
-        entry = await loop.run_in_executor(None, self.below.get, call.key, call.scope, now_s)
-        if entry is None or not is_fresh(entry, call.controls, now_s):
+        get = self.below.get
+        entry = await loop.run_in_executor(None, get, call.key, call.scope, now_s, stale_s)
+        if entry is None or not is_fresh(entry, call.controls, now_s, stale_s):
             return None
         if generation == self.generation:
             self.memory.put(entry, now_s)

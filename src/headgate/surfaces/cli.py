@@ -7,6 +7,7 @@ line on stderr, never with a traceback.
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -56,6 +57,9 @@ def _root() -> None:
 def main(words: Sequence[str] | None = None) -> None:
     """Runs one command line (default: the process's own) and ends with its exit status."""
     given = list(sys.argv[1:] if words is None else words)
+    # Started with its streams closed (`>&-`) a program has none: Python's name for that is None.
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115 - open as long as the process
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
     try:
         get_command(application(given))(args=given, prog_name="headgate")
     except ConfigError as error:

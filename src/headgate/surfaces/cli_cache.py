@@ -14,6 +14,7 @@ from headgate.surfaces.cli_stats import JsonOption, UrlOption, show_cache
 
 ModelOption = Annotated[str | None, typer.Option(help="Only answers of this model.")]
 NamespaceOption = Annotated[str | None, typer.Option(help="Only answers of this namespace.")]
+TagOption = Annotated[str | None, typer.Option(help="Only answers with this tag (headgate-tags).")]
 _HASH_CHARS = 64
 _KEY = re.compile("[0-9a-f]{1,64}")
 _LISTED_MAX = 1000
@@ -41,12 +42,13 @@ def stats(url: UrlOption = None, as_json: JsonOption = False) -> None:
 def ls(
     model: ModelOption = None,
     namespace: NamespaceOption = None,
+    tag: TagOption = None,
     limit: Annotated[int, typer.Option(min=1, max=_LISTED_MAX, help="Lines at most.")] = 100,
     url: UrlOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Stored answers, most recently used first."""
-    selected = _given(model=model, namespace=namespace, limit=str(limit))
+    selected = _given(model=model, namespace=namespace, tag=tag, limit=str(limit))
     found = AdminClient(url).entries(**selected)
     if as_json:
         terminal.emit_json({"entries": found})
@@ -83,6 +85,10 @@ def show(
 def clear(
     model: ModelOption = None,
     namespace: NamespaceOption = None,
+    tag: TagOption = None,
+    key: Annotated[
+        str | None, typer.Option(help="Only the answer of this key, as in `cache ls`.")
+    ] = None,
     older_than: Annotated[
         str | None, typer.Option(help="Only answers older than this: 90s, 5m, 2h, 7d.")
     ] = None,
@@ -95,8 +101,11 @@ def clear(
         parse_duration("0s" if older_than is None else older_than)
     except ValueError as error:
         terminal.fail(f"--older-than: {error}", 2)
-    selected = _given(model=model, namespace=namespace, older_than=older_than)
-    count = AdminClient(url).clear(**selected, dry_run=dry_run)
+    client = AdminClient(url)
+    selected = _given(model=model, namespace=namespace, tag=tag, older_than=older_than)
+    if key is not None:
+        selected["key"] = _full_key(client, key.lower())
+    count = client.clear(**selected, dry_run=dry_run)
     if as_json:
         terminal.emit_json({"entries_removed": count, "dry_run": dry_run})
     else:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib
 import os
+import shutil
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Annotated, Any
@@ -22,7 +24,7 @@ CALLS_PAID = 200
 _TITLE = "headgate demo: a bank's help desk, through the official OpenAI SDK and a gateway"
 _GO_ON = """
 Go on with your own program:
-  headgate serve
+  {program} serve
   and base_url=http://127.0.0.1:4000/v1 in its OpenAI client"""
 
 
@@ -53,7 +55,15 @@ def demo(
         metrics = AdminClient(url, token="").stats()["metrics"]
     _tell(report, played.calls, metrics)
     terminal.say(f"time       {played.elapsed_s:.1f} s for all, {play.CLIENTS} clients at a time")
-    terminal.say(_GO_ON)
+    terminal.say(_GO_ON.format(program=_program()))
+
+
+def _program() -> str:
+    """How this program is called: `make demo` installs it where a shell does not look."""
+    called, usual = sys.argv[0], "headgate"
+    found = shutil.which(usual)
+    is_found = found is not None and os.path.realpath(found) == os.path.realpath(called)
+    return called if os.path.basename(called) == usual and not is_found else usual
 
 
 def _provider(play: Any, different: int, *, paid: bool) -> list[str]:

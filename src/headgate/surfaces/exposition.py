@@ -81,6 +81,10 @@ class Exposition:
         self._registry.register(_Numbers(runtime))
 
     def render(self, accept: str) -> tuple[bytes, bytes]:
-        """Body and content type, by the scraper's Accept header."""
-        encode, content_type = choose_encoder(accept)
+        """Body and content type, by the scraper's Accept header; one that makes no sense gets what
+        one without gets."""
+        try:
+            encode, content_type = choose_encoder(accept)
+        except TypeError:  # The library compares the parts of a version as they come: "1.x", "abc".
+            encode, content_type = choose_encoder("")
         return encode(self._registry), content_type.encode()

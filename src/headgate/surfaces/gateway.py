@@ -14,11 +14,11 @@ from typing import Any, NamedTuple
 from headgate.admission import Head, Plan, read_head
 from headgate.errors import BadRequest, HeadgateError
 from headgate.runtime import Runtime
-from headgate.stream import Whole
+from headgate.stream import Recorded, Whole, pieces
 from headgate.surfaces.dialect import error_body, error_headers, in_band_error
 from headgate.surfaces.operations import Answer, Operations
 from headgate.surfaces.provenance import hit_headers, provenance_headers
-from headgate.types import Headers, Reply
+from headgate.types import Entry, Headers, Reply
 
 Scope = dict[str, Any]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
@@ -75,13 +75,13 @@ class Gateway:
             head = self._read_head(scope["headers"])
             body = await read_body(head.announced_bytes, receive, self._body_max_bytes)
             query: bytes = scope["query_string"]
-            found = self._runtime.find(route.operation, head, body, query)
-            if isinstance(found, Plan):
-                path = f"{route.path}?{query.decode('latin-1')}" if query else route.path
-                await self._forward(path, head, body, found, receive, send)
-            else:
-                headers = found.headers + hit_headers(found, self._runtime.now_s())
-                await _send_whole(found.status, headers, found.content, send)
+            plan, entry = self._runtime.find(route.operation, head, body, query)
+            if entry is not None:
+                headers = entry.headers + hit_headers(entry, self._runtime.now_s())
+                await _send_entry(entry, plan, headers, send)
+                return
+            path = f"{route.path}?{query.decode('latin-1')}" if query else route.path
+            await self._forward(path, head, body, plan, receive, send)
         except HeadgateError as error:
             await _send_error(route.operation, error, send)
 
@@ -201,6 +201,21 @@ class _Watch:
 
 def _reply_headers(reply: Reply, key: bytes) -> Headers:
     return reply.headers + provenance_headers(reply.provenance, key)
+
+
+async def _send_entry(entry: Entry, plan: Plan, headers: Headers, send: Send) -> None:
+    """A stored answer from memory; a stream in as few pieces as its size allows."""
+    if entry.kind != "stream":
+        await _send_whole(entry.status, headers, entry.content, send)
+        return
+    await send({"type": "http.response.start", "status": entry.status, "headers": headers})
+    content = Recorded(entry.content, (0, 0) if plan.usage_wanted else entry.usage_at).content
+    last = b""
+    for piece in pieces(content):
+        if last:
+            await send({"type": "http.response.body", "body": last, "more_body": True})
+        last = piece
+    await send({"type": "http.response.body", "body": last})
 
 
 async def _send_whole(status: int, headers: Headers, content: bytes, send: Send) -> None:

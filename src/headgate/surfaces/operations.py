@@ -13,7 +13,7 @@ import msgspec
 from headgate.admission import read_head
 from headgate.core.canonical import parse_object
 from headgate.core.units import parse_duration
-from headgate.errors import BadRequest, HeadgateError
+from headgate.errors import BadRequest, UpstreamGarbled
 from headgate.runtime import Runtime
 from headgate.stream import Whole
 from headgate.surfaces.exposition import Exposition
@@ -87,11 +87,14 @@ class Operations:
 
     async def _metrics(self, scope: dict[str, Any], body: bytes) -> Answer:
         accept = dict(scope["headers"]).get(b"accept", b"").decode("latin-1")
-        text, content_type = self._exposition.render(accept)
+        render = functools.partial(self._exposition.render, accept)
+        text, content_type = await self._runtime.off_loop(render)
         return Answer(200, text, ((b"content-type", content_type),))
 
     async def _numbers(self, scope: dict[str, Any], body: bytes) -> Answer:
-        return Answer(200, msgspec.json.encode(self._runtime.stats()))
+        # A disk tier is asked how much it holds, and may keep whoever asks waiting.
+        numbers = await self._runtime.off_loop(self._runtime.stats)
+        return Answer(200, msgspec.json.encode(numbers))
 
     async def _clear(self, scope: dict[str, Any], body: bytes) -> Answer:
         """Removes what the JSON body selects; an empty body means everything."""
@@ -131,7 +134,8 @@ class Operations:
         path = f"/models?{query}" if query else "/models"
         reply = await self._runtime.ask(asked[0], "GET", path, head)
         if not isinstance(reply.body, Whole):
-            raise HeadgateError("the provider's list of models is a stream")
+            await reply.body.aclose()
+            raise UpstreamGarbled("the provider's list of models is a stream")
         return Answer(reply.status, reply.body.content, reply.headers)
 
 

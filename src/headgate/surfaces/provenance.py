@@ -25,7 +25,7 @@ def hit_headers(entry: Entry, now_s: float) -> Headers:
 def provenance_headers(provenance: Provenance, key: bytes) -> Headers:
     """The headers that tell a client how its reply came about; `key` may be empty."""
     headers = [(b"cache-status", cache_status(provenance))]
-    if provenance.hit:
+    if provenance.hit or provenance.forward == "stale":
         headers.append((b"age", b"%d" % provenance.age_s))
     if key:
         headers.append((b"headgate-key", key.hex().encode()))
@@ -47,6 +47,8 @@ def cache_status(provenance: Provenance) -> bytes:
         status = b"headgate; hit; ttl=%d" % provenance.ttl_s
     else:
         status = b"headgate; fwd=" + provenance.forward.encode()
+        if provenance.forward_status:
+            status += b"; fwd-status=%d" % provenance.forward_status
         if provenance.collapsed:
             status += b"; collapsed"
         elif provenance.stored:

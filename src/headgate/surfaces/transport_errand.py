@@ -10,7 +10,7 @@ from typing import Any
 
 from headgate.admission import Head, Plan
 from headgate.admission_relay import Address, RelayAdmission, relay_head
-from headgate.errors import BadRequest, Closed, HeadgateError, UpstreamTimeout
+from headgate.errors import BadRequest, Closed, HeadgateError
 from headgate.runtime import Runtime
 from headgate.stream import Whole
 from headgate.surfaces.dialect import error_body, error_headers
@@ -19,8 +19,6 @@ from headgate.surfaces.transport_library import Library, Routes
 from headgate.surfaces.transport_stream import Arriving, Handover, reader_class
 from headgate.types import Headers, Reply, WireRequest
 
-JOINED_MAX = 3
-"""How many calls of others a request waits for in vain before it gives up."""
 _FRAMING = frozenset({b"content-length", b"transfer-encoding", b"connection", b"keep-alive"})
 """Of a connection that ends here."""
 
@@ -61,7 +59,6 @@ class Errand:
         self._reply: Reply | None = None
         self._received: Headers = ()
         self._is_sent = False
-        self._joined = 0
         limits: Mapping[str, float | None] = request.extensions.get("timeout") or {}
         self._read_s = limits.get("read")
         self._limit_s = sum(limit for limit in limits.values() if limit is not None) or None
@@ -75,16 +72,16 @@ class Errand:
         except BadRequest as error:
             return self._refusal(error)
         try:
-            found = self._runtime.find_by(
-                self._admission, address.operation, self._head, body, address.query
+            self._plan, entry = self._runtime.find(
+                address.operation, self._head, body, address.query, self._admission
             )
         except BadRequest:
             return None  # We cannot tell what it asks; its provider decides.
-        if isinstance(found, Plan):
-            self._plan, self.is_call = found, True
+        self.is_call = True
+        if entry is None:
             return None
-        headers = found.headers + hit_headers(found, self._runtime.now_s())
-        return self._library.response(found.status, headers, found.content)
+        headers = entry.headers + hit_headers(entry, self._runtime.now_s())
+        return self._library.response(entry.status, headers, entry.content)
 
     def passing(self) -> Any:
         """The request to send past the stack: as it came, but for our own controls."""
@@ -94,47 +91,32 @@ class Errand:
         """The response by way of the stack, for a thread that waits. Raises the exceptions of its
         library."""
         try:
-            while self._reply is None:
-                asked = self._begin()
-                try:
-                    self._wait(asked)
-                except UpstreamTimeout:
-                    if not self._may_ask_again():
-                        raise
-                finally:
-                    self._end(asked)
+            asked = self._begin()
+            try:
+                reply = self._wait(asked)
+            finally:
+                self._end(asked)
         except HeadgateError as error:
             return self._failed(error)
-        return self._response(self._reply, self._side.sync_reader)
+        return self._response(reply, self._side.sync_reader)
 
     async def aanswer(self) -> Any:
         """As `answer`, in the caller's event loop."""
         try:
-            while self._reply is None:
-                asked = self._begin()
-                try:
-                    await self._await(asked)
-                except UpstreamTimeout:
-                    if not self._may_ask_again():
-                        raise
-                finally:
-                    self._end(asked)
+            asked = self._begin()
+            try:
+                reply = await self._await(asked)
+            finally:
+                self._end(asked)
         except HeadgateError as error:
             return self._failed(error)
-        return self._response(self._reply, self._side.async_reader)
+        return self._response(reply, self._side.async_reader)
 
-    def _may_ask_again(self) -> bool:
-        """Whether the limit that passed was another's, whose call this one had joined: its own may
-        be longer."""
-        self._joined += 1
-        mine = self._is_sent or self._head.controls.deadline_s is not None
-        return not mine and self._joined <= JOINED_MAX
-
-    def _begin(self) -> Future[None]:
+    def _begin(self) -> Future[Reply]:
         self._sender = self._side.home.to(self._request.url, self._proxies)
         return self._runtime.portal.spawn(self._put_through)
 
-    async def _put_through(self) -> None:
+    async def _put_through(self) -> Reply:
         """On the home loop."""
         address = self._address
         query = "?" + address.query.decode("latin-1") if address.query else ""
@@ -142,26 +124,27 @@ class Errand:
             address.path + query, self._head, self._body, self._plan, self._send
         )
         self._reply = await self._runtime.put_through(call)
+        return self._reply
 
-    def _wait(self, asked: Future[None]) -> None:
+    def _wait(self, asked: Future[Reply]) -> Reply:
         wait((asked,), self._limit_s)
         if not asked.done() and not self._is_sent:
             raise self._library.late()
         # What was sent is bounded by the library's own limits, each for its own stage.
         try:
-            asked.result()
+            return asked.result()
         except CancelledError:
             raise Closed("the runtime was closed during this call") from None
 
-    async def _await(self, asked: Future[None]) -> None:
+    async def _await(self, asked: Future[Reply]) -> Reply:
         waiting = asyncio.wrap_future(asked)
         await asyncio.wait({waiting}, timeout=self._limit_s)
         if not waiting.done() and not self._is_sent:
             waiting.cancel()
             raise self._library.late()
-        await self._runtime.portal.wait(waiting)
+        return await self._runtime.portal.wait(waiting)
 
-    def _end(self, asked: Future[None]) -> None:
+    def _end(self, asked: Future[Reply]) -> None:
         """Cancels what nobody waits for any more, and lets go of a reply that came meanwhile."""
         if asked.done() and not asked.cancelled():
             return

@@ -1,0 +1,132 @@
+"""A stream on its way in: whole events only, each looked at before it is handed on.
+
+What leaves here is a prefix of one good answer: bytes that are no event of their dialect, and an
+end without the provider's own marker, become errors instead of a clean end.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+
+from headgate.core.inspection import END, USAGE, Inspection
+from headgate.core.sse import Splitter, parse_event
+from headgate.errors import StreamBroken, UpstreamFailed, UpstreamGarbled
+from headgate.stream import UsageEvent
+from headgate.types import Body
+
+
+class Events:
+    """A body over a provider's body, which it cuts at the borders of events.
+
+    `on_end` is told once: None as soon as the terminal marker has been read and before it is handed
+    on (readers may stop there), else what broke the stream, or GeneratorExit where its reader left.
+    An error event of the provider's own is handed on as it is; the end after it is a clean one.
+    """
+
+    def __init__(
+        self,
+        body: Body,
+        inspection: Inspection,
+        on_end: Callable[[Events, BaseException | None], None],
+        keep_max_bytes: int,
+    ) -> None:
+        self.inspection = inspection
+        self.kept_bytes = 0
+        self.usage_at = (0, 0)
+        self._body = body
+        self._iterator: AsyncIterator[bytes] | None = None
+        self._splitter = Splitter()
+        self._on_end: Callable[[Events, BaseException | None], None] | None = on_end
+        self._keep_max_bytes = keep_max_bytes
+        self._kept: list[bytes] = []
+        self._ready: deque[bytes] = deque()
+        self._failure: BaseException | None = None
+
+    def content(self) -> bytes | None:
+        """Everything up to the terminal marker; None if it is more than was to be kept."""
+        return None if self.kept_bytes > self._keep_max_bytes else b"".join(self._kept)
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        while not self._ready:
+            if self._failure is not None:
+                self._end(self._failure)
+                raise self._failure
+            await self._read()
+        return self._ready.popleft()
+
+    async def aclose(self) -> None:
+        self._end(GeneratorExit())
+        await self._body.aclose()
+
+    async def _read(self) -> None:
+        """Takes in one piece of the provider's body, or its end."""
+        if self._iterator is None:
+            self._iterator = self._body.__aiter__()
+        try:
+            piece = await anext(self._iterator, None)
+            if piece is None:
+                self._failure = self._take_end()
+            else:
+                self._take(self._splitter.feed(piece))
+        except UpstreamFailed as error:
+            self._failure = error
+
+    def _take(self, events: list[bytes]) -> None:
+        """Looks at complete events and makes them ready, joined as they came."""
+        inspection, good = self.inspection, list[bytes]()
+        try:
+            for raw in events:
+                finished = inspection.is_finished
+                kind = inspection.read(*parse_event(raw))
+                if kind == USAGE:
+                    self._make_ready(good)
+                    good = []
+                    self._ready.append(UsageEvent(raw))
+                    self.usage_at = (self.kept_bytes, self.kept_bytes + len(raw))
+                else:
+                    good.append(raw)
+                if not finished:
+                    self._keep(raw)
+                if kind == END:
+                    self._end(None)
+        finally:
+            self._make_ready(good)
+
+    def _take_end(self) -> BaseException:
+        """The provider's body has ended. A terminal marker needs no blank line after it; anything
+        else that has none was cut off."""
+        if not (self.inspection.is_finished or self.inspection.has_failed):
+            self._take_marker(self._splitter.rest().rstrip(b"\r\n") + b"\n\n")
+        if self.inspection.is_finished or self.inspection.has_failed:
+            return StopAsyncIteration()
+        return StreamBroken("the stream ended without its terminal marker")
+
+    def _take_marker(self, raw: bytes) -> None:
+        try:
+            kind = self.inspection.read(*parse_event(raw))
+        except UpstreamGarbled:
+            return
+        if kind == END:
+            self._keep(raw)
+            self._end(None)
+            self._ready.append(raw)
+
+    def _make_ready(self, events: list[bytes]) -> None:
+        if events:
+            self._ready.append(events[0] if len(events) == 1 else b"".join(events))
+
+    def _keep(self, raw: bytes) -> None:
+        self.kept_bytes += len(raw)
+        if self.kept_bytes <= self._keep_max_bytes:
+            self._kept.append(raw)
+        else:
+            self._kept.clear()
+
+    def _end(self, error: BaseException | None) -> None:
+        on_end, self._on_end = self._on_end, None
+        if on_end is not None:
+            on_end(self, error)

@@ -1,0 +1,111 @@
+"""What the server says by itself, in the dialect of each request and with its mark; what it would
+bill for it; and what an error and a ping look like inside a stream. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from headgate.core.verdict import usage_in
+from headgate.faultserver.marks import Mark, alias_of, credential_in, tenant_of
+from headgate.providers.fake import error_answer, fake_reply
+from headgate.testing_server import Plan, Recorded
+from headgate.testing_steps import Answer, Step, asked_operation, plan_of
+
+_ANTHROPIC = ("messages", "count_tokens")
+
+
+class Prepared(Struct, frozen=True):
+    """A request that was understood as far as it can be."""
+
+    request: Recorded
+    operation: str
+    model: str
+    is_streamed: bool
+    credential: str
+    """Alias of the asking credential."""
+    mark: Mark
+    tokens_in: int
+    """What the prompt would be billed if the request is taken on; 0 where prompts are free."""
+
+    def plan(self, step: Step) -> Plan:
+        """What `step` sends."""
+        return plan_of(step, self.request, str(self.mark))
+
+    def usual(self) -> Plan:
+        """What goes out where no script says otherwise."""
+        return self.plan(Answer())
+
+
+def prepare(request: Recorded, serial: int) -> Prepared:
+    """Whose request it is, what it asks, and its price. Raises nothing: what is not understood gets
+    its 400 or 404 later."""
+    fields: Mapping[str, Any] = request.body if isinstance(request.body, dict) else {}
+    credential = credential_in(request.headers)
+    operation = asked_operation(request)
+    whole = msgspec.json.encode({**fields, "stream": False}) if fields else b""
+    return Prepared(
+        request,
+        operation,
+        str(fields.get("model", "")),
+        fields.get("stream") is True,
+        alias_of(credential),
+        Mark(tenant_of(credential), serial),
+        usage_in(fake_reply(operation, whole).content).tokens_in if whole else 0,
+    )
+
+
+def tokens_out_of(content: bytes) -> int:
+    """Output tokens of a whole answer, as it says itself."""
+    return usage_in(content).tokens_out
+
+
+def said_chars(piece: bytes) -> int:
+    """Characters of text or tool arguments in one event of a stream of any dialect; 0 for what is
+    no such event."""
+    _, found, line = piece.partition(b"data: ")
+    if not found:
+        return 0
+    try:
+        event = msgspec.json.decode(line.strip())
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        return 0
+    return sum(map(len, _texts(event))) if isinstance(event, dict) else 0
+
+
+def _texts(event: Mapping[str, Any]) -> list[str]:
+    deltas = [choice for choice in _listed(event.get("choices")) if isinstance(choice, dict)]
+    deltas += [choice["delta"] for choice in deltas if isinstance(choice.get("delta"), dict)]
+    calls = [call for delta in deltas for call in _listed(delta.get("tool_calls"))]
+    deltas += [call["function"] for call in calls if isinstance(call, dict) and "function" in call]
+    # Anthropic nests the delta in an object, Responses names it as a string.
+    delta = event.get("delta")
+    named = [delta] if isinstance(delta, str) else []
+    deltas += [delta] if isinstance(delta, dict) else []
+    names = ("text", "content", "arguments", "partial_json")
+    found = [part.get(name) for part in deltas for name in names]
+    return named + [text for text in found if isinstance(text, str)]
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def error_event(operation: str, status: int) -> bytes:
+    """The event by which a provider says inside a stream that it failed."""
+    if operation == "responses":
+        event = {"type": "error", "code": "server_error", "message": f"a scripted {status}",
+                 "param": None, "sequence_number": 0}  # fmt: skip
+        return b"event: error\ndata: " + msgspec.json.encode(event) + b"\n\n"
+    body = error_answer(operation, status, f"a scripted {status}").content
+    name = b"event: error\n" if operation in _ANTHROPIC else b""
+    return name + b"data: " + body + b"\n\n"
+
+
+def ping(operation: str) -> bytes:
+    """What keeps a silent stream alive: Anthropic's event, for others a comment."""
+    return b'event: ping\ndata: {"type": "ping"}\n\n' if operation in _ANTHROPIC else b": ping\n\n"

@@ -1,0 +1,1 @@
+"""Identical calls under way at the same time: one flight, its readers, and who waits for whom."""

@@ -1,0 +1,37 @@
+"""Streams of messages: blocks and merged usage."""
+
+from __future__ import annotations
+
+from core.events import (
+    STARTED,
+    STOPPED,
+    block,
+    ended,
+    inspected,
+    verdict_on,
+)
+
+from headgate.types import Usage
+
+
+def test_messages_without_a_start_or_with_an_open_block_are_incomplete() -> None:
+    opened, closed = block()
+    assert verdict_on("messages", ended("end_turn"), STOPPED).skip == "incomplete"
+    for events in ([opened], [opened, closed, block(index=1)[0]], [opened, block(index=1)[1]]):
+        verdict = verdict_on("messages", STARTED, *events, ended("end_turn"), STOPPED)
+        assert verdict.skip == "incomplete"
+
+
+def test_usage_of_messages_is_merged_number_by_number() -> None:
+    cached = {"input_tokens": 7, "cache_read_input_tokens": 100, "cache_creation_input_tokens": 20,
+              "output_tokens": 1}  # fmt: skip
+    started = {"type": "message_start", "message": {"usage": cached}}
+    inspection, _ = inspected("messages", started)
+    assert inspection.usage == Usage(127, 1, 100)
+    inspection, _ = inspected("messages", started, ended(None, output_tokens=9))
+    assert inspection.usage == Usage(127, 9, 100)
+    totals = {"input_tokens": 8, "cache_read_input_tokens": None, "output_tokens": 30}
+    inspection, _ = inspected(
+        "messages", started, ended(None, output_tokens=9), ended("end_turn", **totals)
+    )
+    assert inspection.usage == Usage(128, 30, 100)

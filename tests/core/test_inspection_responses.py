@@ -1,0 +1,32 @@
+"""Streams of responses: the terminal event holds the answer."""
+
+from __future__ import annotations
+
+from core.events import (
+    inspected,
+    response,
+    verdict_on,
+)
+
+from headgate.core.inspection import END
+from headgate.types import Usage
+
+
+def test_another_incompleteness_is_never_stored() -> None:
+    filtered = response("incomplete", incomplete_details={"reason": "content_filter"})
+    assert verdict_on("responses", filtered, limited=True).skip == "finish_content_filter"
+
+
+def test_a_failed_response_is_an_end_and_never_stored() -> None:
+    failed = response("failed", error={"code": "server_error", "message": "boom"})
+    for event in (failed, response("completed", "response.failed")):
+        inspection, kinds = inspected("responses", event)
+        assert kinds == [END]
+        assert inspection.is_finished
+        assert inspection.verdict(limit_explicit=True, choices=1).skip == "error_in_answer"
+
+
+def test_usage_of_a_response_is_that_of_its_terminal_event() -> None:
+    used = {"input_tokens": 10, "output_tokens": 5, "input_tokens_details": {"cached_tokens": 4}}
+    inspection, _ = inspected("responses", response("completed", usage=used))
+    assert inspection.usage == Usage(10, 5, 4)
