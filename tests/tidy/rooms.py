@@ -50,9 +50,10 @@ ROOMS = {
     # The stack, and what keeps it running.
     "pipeline": "layers joining providers stores.tiers config metrics types clock",
     "runtime_numbers": "layers.settings stores.base",
-    "runtime": "runtime_numbers pipeline admission invocation portal layers.cache layers.fill providers.wire "
-    "providers.wire_client stores.base stores.memory stores.sqlite stores.tiers config metrics "
-    "stream types errors clock surfaces.transport",
+    # It makes the transport of the SDKs when one is asked for: no other room imports a surface.
+    "runtime": "runtime_numbers pipeline admission invocation portal layers.cache layers.fill "
+    "providers.wire providers.wire_client stores.base stores.memory stores.sqlite stores.tiers "
+    "config metrics stream types errors clock surfaces.transport",
     # For users' own tests; nothing of headgate needs them.
     "testing_server": "types",
     "testing_steps": "testing_server providers.fake types",

@@ -61,8 +61,7 @@ class Tiers:
             return self._remove(selection, dry_run)
         shapes = [shape_key(selection.key, streamed=streamed) for streamed in (True, False)]
         return sum(
-            self._remove(replace(selection, key=key), dry_run)
-            for key in (selection.key, *shapes)
+            self._remove(replace(selection, key=key), dry_run) for key in (selection.key, *shapes)
         )
 
     def _remove(self, selection: Selection, dry_run: bool) -> int:
