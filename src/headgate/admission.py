@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import difflib
 import threading
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Iterable
 from hashlib import sha256
 from typing import Any, TypeVar
 
@@ -41,7 +41,7 @@ from headgate.types import (
     Controls,
     Headers,
     Policy,
-    Reply,
+    Sender,
     Target,
     WireRequest,
 )
@@ -77,7 +77,6 @@ _SPEAKS = {"openai": {"chat", "completions", "responses", "embeddings"},
 IDENTITY = (b"accept-encoding", b"identity")
 
 V = TypeVar("V")
-Sender = Callable[[WireRequest], Awaitable[Reply]]
 
 
 class Head(Struct, frozen=True):
@@ -245,7 +244,8 @@ class Admission:
         model, target = self.resolve(asked, operation)
         streamed = self._is_streamed(fields)
         policy = policy_of(self._config.cache, model)
-        bypass = bypass_reason(operation, fields, policy)
+        terms = self._terms(fields)
+        bypass = bypass_reason(operation, terms, policy)
         if streamed and operation not in STREAMED_OPERATIONS:
             bypass = bypass or "stream"
         key = request_key(
@@ -266,17 +266,19 @@ class Admission:
             policy=policy,
             streamed=streamed,
             usage_wanted=self._wants_usage(operation, fields),
-            choices=_choices_in(fields),
+            choices=_choices_in(terms),
             bypass=bypass,
-            limit_explicit=any(fields.get(name) is not None for name in LIMIT_FIELDS),
+            limit_explicit=any(terms.get(name) is not None for name in LIMIT_FIELDS),
         )
 
     def _asked(self, fields: dict[str, Any]) -> str:
-        """The model as the request spells it."""
         return _model_in(fields)
 
+    def _terms(self, fields: dict[str, Any]) -> dict[str, Any]:
+        """The body in the terms that the rules of the cache are about."""
+        return fields
+
     def _is_streamed(self, fields: dict[str, Any]) -> bool:
-        """Whether the request asks for a stream."""
         return _flag_in(fields, "stream")
 
     def _wants_usage(self, operation: str, fields: dict[str, Any]) -> bool:

@@ -18,8 +18,9 @@ from headgate.admission import CREDENTIAL_HEADERS, Admission, Head, asks_usage
 from headgate.config import Config
 from headgate.core.controls import read_controls
 from headgate.core.fingerprint import USAGE_OPERATIONS, route_of, without_shape
+from headgate.core.generate import usual_terms
 from headgate.providers.settings import DEFAULT_BASE_URLS
-from headgate.types import NO_CONTROLS, Headers, Target
+from headgate.types import GENERATE, NO_CONTROLS, Headers, Target
 
 _PORTS = {"http": 80, "https": 443}
 _OPERATIONS = re.compile(
@@ -91,7 +92,7 @@ def address_of(method: str, url: str, headers: Headers) -> Address | None:
             return None
         base_url = origin + found["base"]
         return Address(
-            "generate", "google", base_url, found["path"], query, found["model"], is_streamed
+            GENERATE, "google", base_url, found["path"], query, found["model"], is_streamed
         )
     return None
 
@@ -167,6 +168,9 @@ class RelayAdmission(Admission):
 
     def _asked(self, fields: dict[str, Any]) -> str:
         return self._address.model or super()._asked(fields)
+
+    def _terms(self, fields: dict[str, Any]) -> dict[str, Any]:
+        return usual_terms(fields) if self._address.operation == GENERATE else fields
 
     def _is_streamed(self, fields: dict[str, Any]) -> bool:
         said = self._address.is_streamed
