@@ -181,7 +181,10 @@ class RelayAdmission(Admission):
         less than a whole answer, and has an entry of its own."""
         if operation in USAGE_OPERATIONS and fields.get("stream") and not asks_usage(fields):
             return fields
-        return without_shape(operation, fields, usage_is_asked=True)
+        # A gateway that does not ask keeps the two kinds of streams apart, and so must this.
+        provider = self._config.providers.get(self._name)
+        asked = provider is None or provider.ask_stream_usage
+        return without_shape(operation, fields, usage_is_asked=asked)
 
     def _wants_usage(self, operation: str, fields: dict[str, Any]) -> bool:
         return True

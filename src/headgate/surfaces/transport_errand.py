@@ -59,6 +59,7 @@ class Errand:
         self._reply: Reply | None = None
         self._received: Headers = ()
         self._is_sent = False
+        self._is_answered = False
         limits: Mapping[str, float | None] = request.extensions.get("timeout") or {}
         self._read_s = limits.get("read")
         self._limit_s = sum(limit for limit in limits.values() if limit is not None) or None
@@ -94,6 +95,7 @@ class Errand:
             asked = self._begin()
             try:
                 reply = self._wait(asked)
+                self._is_answered = True
             finally:
                 self._end(asked)
         except HeadgateError as error:
@@ -106,6 +108,7 @@ class Errand:
             asked = self._begin()
             try:
                 reply = await self._await(asked)
+                self._is_answered = True
             finally:
                 self._end(asked)
         except HeadgateError as error:
@@ -145,8 +148,8 @@ class Errand:
         return await self._runtime.portal.wait(waiting)
 
     def _end(self, asked: Future[Reply]) -> None:
-        """Cancels what nobody waits for any more, and lets go of a reply that came meanwhile."""
-        if asked.done() and not asked.cancelled():
+        """Cancels what nobody waits for any more, and lets go of a reply that nobody took."""
+        if self._is_answered:
             return
         asked.cancel()
         with contextlib.suppress(Closed):
