@@ -288,6 +288,19 @@ async def a_library_that_does_not_exist_is_named(bench: Bench) -> None:
     assert "library='requests'" in str(error)
 
 
+async def a_library_that_is_not_installed_is_told_with_what_to_do(bench: Bench) -> None:
+    other = {"httpx2": "httpx", "httpx": "httpx2"}[bench.library]
+    try:
+        client = bench.runtime.http_client(bench.asynchronous, other)
+    except ModuleNotFoundError as missing:
+        told = str(missing)
+    else:
+        await settled(client.aclose() if bench.asynchronous else client.close())
+        return  # both are installed here
+    assert f"pip install 'headgate[{other}]'" in told
+    assert f'library="{bench.library}"' in told
+
+
 async def a_message_is_asked_once_by_many(bench: Bench) -> None:
     client = bench.anthropic()
     bench.provider.hold()
@@ -316,5 +329,6 @@ OPENAI: tuple[Check, ...] = (
     a_client_is_closed_twice_and_another_goes_on,
     an_event_loop_that_ended_leaves_nothing_behind,
     a_library_that_does_not_exist_is_named,
+    a_library_that_is_not_installed_is_told_with_what_to_do,
 )
 ANTHROPIC: tuple[Check, ...] = (counting_tokens_passes_untouched, a_message_is_asked_once_by_many)
