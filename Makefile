@@ -54,7 +54,8 @@ lock: ## write requirements/*.txt again (needs uv); LOCK_ARGS=--upgrade for newe
 	$(LOCK) $(LOCK_ARGS) pyproject.toml --group dev -o requirements/dev.txt
 	$(LOCK) pyproject.toml --group demo -c requirements/dev.txt -o requirements/demo.txt
 	$(LOCK) pyproject.toml -c requirements/dev.txt -o requirements/runtime.txt
-	$(LOCK) $(LOCK_ARGS) --group sdk-legacy -o requirements/sdk-legacy.txt
+	$(LOCK) $(LOCK_ARGS) pyproject.toml --group sdk-legacy -c requirements/runtime.txt \
+		-o requirements/sdk-legacy.txt
 
 .PHONY: clean
 clean: ## remove the environments, caches and builds

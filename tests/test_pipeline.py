@@ -12,7 +12,7 @@ from headgate.config import Config, ProviderConfig
 from headgate.layers.fill import Fill
 from headgate.layers.settings import CacheConfig
 from headgate.metrics import Metrics
-from headgate.pipeline import FUNCTION, Placed, by_target, front, providers, stack
+from headgate.pipeline import FUNCTION, RELAY, Placed, by_target, front, providers, stack
 from headgate.providers.function import call_function
 from headgate.stores.memory import MemoryStore
 from headgate.stores.tiers import Tiers
@@ -90,10 +90,10 @@ def test_a_call_goes_to_the_provider_its_target_names() -> None:
     assert reply.body.content == b"from b"
 
 
-def test_every_configured_provider_has_a_service_and_so_have_callables() -> None:
+def test_every_configured_provider_has_a_service_and_so_have_callables_and_sdks() -> None:
     config = Config(providers={"x": ProviderConfig(kind="fake"), "y": ProviderConfig(kind="fake")})
     services = providers(config, {}, SystemClock())
-    assert set(services) == {"x", "y", FUNCTION}
+    assert set(services) == {"x", "y", FUNCTION, RELAY}
     assert services[FUNCTION] is call_function
 
 

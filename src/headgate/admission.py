@@ -8,6 +8,7 @@ construction, no parse); only unseen bytes are parsed, checked and made canonica
 from __future__ import annotations
 
 import difflib
+import threading
 from collections.abc import Iterable
 from hashlib import sha256
 from typing import Any, TypeVar
@@ -34,7 +35,16 @@ from headgate.core.verdict import LIMIT_FIELDS
 from headgate.errors import BadRequest, UnknownModel
 from headgate.layers.settings import policy_of
 from headgate.providers.settings import DEFAULT_BASE_URLS
-from headgate.types import NO_CONTROLS, Call, Controls, Headers, Policy, Target, WireRequest
+from headgate.types import (
+    NO_CONTROLS,
+    Call,
+    Controls,
+    Headers,
+    Policy,
+    Sender,
+    Target,
+    WireRequest,
+)
 
 PLANS_MAX = 20_000
 """Plans remembered by raw digest; about 400 bytes each."""
@@ -44,17 +54,18 @@ PREFIX_BYTES_MAX = 4_000
 MODEL_CHARS_MAX = 500
 """A longer name is none, and would stay: in plans, in the metrics, in a header of each reply."""
 HEADS_MAX = 256
-"""Sets of headers remembered."""
 HEADERS_MAX = 100
 HEADER_BYTES_MAX = 32_768
 """Names and values of all headers together; the server below has no limit of its own."""
 QUERY_BYTES_MAX = 8_192
 
+CREDENTIAL_HEADERS = frozenset({b"authorization", b"x-api-key", b"api-key", b"x-goog-api-key"})
+"""Of OpenAI and most others, Anthropic, Azure, and Google."""
 _CHOICES_MAX = 1_000
 _FORWARDED, _CREDENTIAL, _BEHAVIOUR, _CONTROL, _LENGTH, _ENCODING = range(1, 7)
 _KINDS = {
     **dict.fromkeys((b"content-type", b"accept", b"traceparent"), _FORWARDED),
-    **dict.fromkeys((b"authorization", b"x-api-key"), _CREDENTIAL),
+    **dict.fromkeys(CREDENTIAL_HEADERS, _CREDENTIAL),
     **dict.fromkeys(BEHAVIOUR_HEADERS, _BEHAVIOUR),
     b"cache-control": _CONTROL,
     b"content-length": _LENGTH,
@@ -138,10 +149,13 @@ def read_head(headers: Iterable[tuple[bytes, bytes]]) -> Head:
 
 
 class Admission:
-    """Makes Calls under one configuration. Not thread-safe: one per event loop."""
+    """Makes Calls under one configuration. Safe from any thread."""
+
+    plans_max = PLANS_MAX
 
     def __init__(self, config: Config) -> None:
         self._config = config
+        self._lock = threading.Lock()
         self._plans: dict[bytes, Plan] = {}
         self._prefixes: dict[tuple[object, ...], tuple[bytes, bytes]] = {}
         self._routes: dict[str, bytes] = {}
@@ -159,7 +173,7 @@ class Admission:
         head = self._heads.get(known)
         if head is None:
             head = read_head(known)
-            _remember(self._heads, known, head, HEADS_MAX)
+            self._remember(self._heads, known, head, HEADS_MAX)
         return head
 
     def plan(self, operation: str, head: Head, body: bytes, query: bytes = b"") -> Plan:
@@ -178,19 +192,21 @@ class Admission:
         plan = self._plans.get(raw)
         if plan is None:
             plan = self._make_plan(operation, head, body, scope, query)
-            _remember(self._plans, raw, plan, PLANS_MAX)
+            self._remember(self._plans, raw, plan, self.plans_max)
         return plan
 
-    def call(self, path: str, head: Head, body: bytes, plan: Plan) -> Call:
+    def call(
+        self, path: str, head: Head, body: bytes, plan: Plan, send: Sender | None = None
+    ) -> Call:
         """The call to put through the stack when memory has no answer. `path` is relative to the
-        API root and holds the query string."""
+        API root and holds the query string; `send` takes the place of the target's provider."""
         controls = head.controls
         ttl_s = plan.policy.ttl_s
         if controls.ttl_s is not None:
             ttl_s = min(ttl_s, controls.ttl_s)
         if plan.target.model != plan.asked:
             body = renamed(body, plan.target.model)
-        request = WireRequest(path, body, head.forwarded, head.credential)
+        request = WireRequest(path, body, head.forwarded, head.credential, send=send)
         return Call(
             operation=plan.operation,
             model=plan.model,
@@ -218,18 +234,19 @@ class Admission:
             found = raw_prefix(operation, scope, headers), scope
             sent_bytes = sum(len(value) for _, value in head.credential)
             if len(found[0]) + sent_bytes <= PREFIX_BYTES_MAX:
-                _remember(self._prefixes, known, found, PREFIXES_MAX)
+                self._remember(self._prefixes, known, found, PREFIXES_MAX)
         return found
 
     def _make_plan(
         self, operation: str, head: Head, body: bytes, scope: bytes, query: bytes
     ) -> Plan:
         fields = parse_object(body)
-        asked = _model_in(fields)
+        asked = self._asked(fields)
         model, target = self.resolve(asked, operation)
-        streamed = _flag_in(fields, "stream")
-        policy = self._policy(model)
-        bypass = bypass_reason(operation, fields, policy, media_possible=may_hold_media(body))
+        streamed = self._is_streamed(fields)
+        policy = self._policies.get(model, self._usual_policy)
+        terms = self._terms(fields)
+        bypass = bypass_reason(operation, terms, policy, media_possible=may_hold_media(body))
         if streamed and operation not in STREAMED_OPERATIONS:
             bypass = bypass or "stream"
         key = request_key(
@@ -249,15 +266,32 @@ class Admission:
             target=target,
             policy=policy,
             streamed=streamed,
-            usage_wanted=operation not in USAGE_OPERATIONS or _asks_usage(fields),
-            choices=_choices_in(fields),
+            usage_wanted=self._wants_usage(operation, fields),
+            choices=_choices_in(terms),
             bypass=bypass,
-            limit_explicit=any(fields.get(name) is not None for name in LIMIT_FIELDS),
+            limit_explicit=any(terms.get(name) is not None for name in LIMIT_FIELDS),
         )
 
-    def _policy(self, model: str) -> Policy:
-        """Of a model named in the configuration its own, of every other the common one."""
-        return self._policies.get(model, self._usual_policy)
+    def _asked(self, fields: dict[str, Any]) -> str:
+        return _model_in(fields)
+
+    def _terms(self, fields: dict[str, Any]) -> dict[str, Any]:
+        """The body in the terms that the rules of the cache are about."""
+        return fields
+
+    def _is_streamed(self, fields: dict[str, Any]) -> bool:
+        return _flag_in(fields, "stream")
+
+    def _wants_usage(self, operation: str, fields: dict[str, Any]) -> bool:
+        """Whether the events of a stream that only tell its usage are for the client."""
+        return operation not in USAGE_OPERATIONS or asks_usage(fields)
+
+    def _remember(self, table: dict[Any, V], name: object, value: V, most: int) -> None:
+        """Looking takes no lock, as it is one C call; making room is two."""
+        with self._lock:
+            if len(table) >= most:
+                del table[next(iter(table))]
+            table[name] = value
 
     def _scope(self, head: Head) -> bytes:
         """Who shares an entry: everyone in a namespace that the operator listed, else whoever
@@ -269,6 +303,7 @@ class Admission:
         return scope_of(b"credential", who, namespace)
 
     def _shapeless(self, operation: str, fields: dict[str, Any], target: Target) -> dict[str, Any]:
+        """The fields without what only chooses the shape of the answer."""
         asked = self._config.providers[target.provider].ask_stream_usage
         return without_shape(operation, fields, usage_is_asked=asked)
 
@@ -279,7 +314,7 @@ class Admission:
             route = route_of(
                 {"target": target.name, "kind": provider.kind, "base_url": provider.base_url}
             )
-            _remember(self._routes, target.name, route, PREFIXES_MAX)
+            self._remember(self._routes, target.name, route, PREFIXES_MAX)
         return route
 
     def resolve(self, name: str, operation: str) -> tuple[str, Target]:
@@ -353,7 +388,8 @@ def _flag_in(fields: dict[str, Any], name: str) -> bool:
     return bool(value)
 
 
-def _asks_usage(fields: dict[str, Any]) -> bool:
+def asks_usage(fields: dict[str, Any]) -> bool:
+    """Whether a request for a stream asks that it tells its usage."""
     options = fields.get("stream_options")
     return isinstance(options, dict) and options.get("include_usage") is True
 
@@ -362,9 +398,3 @@ def _choices_in(fields: dict[str, Any]) -> int:
     """How many answers are asked for; what is no count is the provider's to refuse."""
     count = fields.get("n")
     return count if isinstance(count, int) and 1 <= count <= _CHOICES_MAX else 1
-
-
-def _remember(table: dict[Any, V], name: object, value: V, most: int) -> None:
-    if len(table) >= most:
-        del table[next(iter(table))]
-    table[name] = value

@@ -20,12 +20,15 @@ from headgate.metrics import Metrics
 from headgate.providers.fake import fake_service
 from headgate.providers.function import call_function
 from headgate.providers.http import http_service
+from headgate.providers.relay import relay
 from headgate.providers.wire import Wire
 from headgate.stores.tiers import Tiers
-from headgate.types import Call, Layer, Reply, Service
+from headgate.types import Call, Layer, Reply, Service, WireRequest
 
 FUNCTION = "function"
 """Provider name of library calls: the caller's own callable."""
+RELAY = "(relay)"
+"""Provider of calls that bring along how they are sent, whatever their target is called."""
 
 
 class Placed(NamedTuple):
@@ -61,17 +64,19 @@ def stack(layers: tuple[Placed, ...], bottom: Service) -> Service:
 
 
 def by_target(services: Mapping[str, Service]) -> Service:
-    """The Service of the provider that a call's target names."""
+    """The Service of the provider that a call's target names, or that the call brings along."""
 
     async def service(call: Call) -> Reply:
-        return await services[call.target.provider](call)
+        request = call.request
+        relayed = isinstance(request, WireRequest) and request.send is not None
+        return await services[RELAY if relayed else call.target.provider](call)
 
     return service
 
 
 def providers(config: Config, wires: Mapping[str, Wire], clock: Clock) -> dict[str, Service]:
-    """One Service per configured provider, and the one for callables."""
-    services: dict[str, Service] = {FUNCTION: call_function}
+    """One Service per configured provider, one for callables, and one for SDKs of this process."""
+    services: dict[str, Service] = {FUNCTION: call_function, RELAY: relay}
     for name, settings in config.providers.items():
         if settings.kind == "fake":
             services[name] = fake_service(settings, clock)

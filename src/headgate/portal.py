@@ -54,23 +54,30 @@ class Portal:
             self._loop = loop
 
     def submit(self, service: Service, call: Call) -> Future[Reply | Raised]:
-        """Puts `call` through `service` on the home loop, from any thread. Raises Closed.
+        """Puts `call` through `service` on the home loop, from any thread. Raises Closed."""
+        return self.spawn(lambda: _enter(service, call))
+
+    def spawn(self, work: Callable[[], Coroutine[Any, Any, T]]) -> Future[T]:
+        """Runs the coroutine that `work` makes on the home loop, from any thread. Raises Closed.
 
         Under the lock that `close` takes: what is handed over later would find no loop, or one that
         has ended all it knew of, and its caller would wait for ever.
         """
         with self._lock:
             home = self._home()
-            entering = _enter(service, call)
+            entering = work()
             try:
                 return asyncio.run_coroutine_threadsafe(entering, home)
             except RuntimeError:
                 entering.close()
                 raise Closed("the server whose event loop this runtime used has ended") from None
 
-    async def wait(self, answer: Future[T]) -> T:
-        """The answer to a submitted call, awaited in any event loop. Raises Closed where the
-        runtime was closed meanwhile: CancelledError would look as if the caller were cancelled."""
+    async def wait(self, answer: Future[T] | asyncio.Future[T]) -> T:
+        """The answer to a submitted call, awaited in any event loop, where it may be wrapped.
+
+        Raises Closed where the runtime was closed meanwhile: CancelledError would look as if the
+        caller were cancelled.
+        """
         try:
             return await asyncio.wrap_future(answer)
         except asyncio.CancelledError:
@@ -127,6 +134,7 @@ def _run_loop(loop: asyncio.AbstractEventLoop) -> None:
         for task in running:
             task.cancel()
         loop.run_until_complete(asyncio.gather(*running, return_exceptions=True))
+        loop.run_until_complete(loop.shutdown_asyncgens())
         loop.run_until_complete(loop.shutdown_default_executor())
     finally:
         loop.close()

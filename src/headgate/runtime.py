@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import importlib
 import inspect
+import threading
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar, cast
-
-from msgspec.structs import asdict
 
 from headgate import pipeline
 from headgate.admission import Admission, Head, Plan
@@ -26,7 +26,8 @@ from headgate.metrics import Metrics
 from headgate.portal import Portal, Raised
 from headgate.providers.wire import Wire
 from headgate.providers.wire_client import open_wire
-from headgate.stores.base import SharedStore, StoreStats
+from headgate.runtime_numbers import cache_numbers
+from headgate.stores.base import SharedStore
 from headgate.stores.memory import MemoryStore
 from headgate.stores.sqlite import SqliteStore
 from headgate.stores.tiers import Tiers
@@ -70,13 +71,15 @@ class Runtime:
         self.tiers = Tiers(self._memory, _disk(self.config, self.clock), self.clock)
         self._fill = Fill(self.tiers, self.clock, self.metrics, cache.entry_max_bytes)
         self.admission = Admission(self.config)
-        self._portal = Portal()
+        self.portal = Portal()
         self._keys = Keys(self.config)
         self._names = Names()
         # Bound once: a hit takes 2 us, and each look-up of an attribute on its way 0.02.
         self._monotonic = self.clock.monotonic
         self._peek = self._memory.peek
         self._record_hit = self.metrics.record_hit
+        self._lock = threading.Lock()
+        self._sdks: Any = None
         self._replay_pause_s = cache.replay_pause
         self._epoch_offset_s = self.clock.epoch() - self.clock.monotonic()
         self._wires: dict[str, Wire] = {
@@ -120,11 +123,11 @@ class Runtime:
                 return answer
             if entry is not None:
                 self.clear(key=key)
-        if self._portal.is_home():
+        if self.portal.is_home():
             raise RuntimeError("this call would wait for its own event loop: use acached_llm_call")
         thread, request = caller_thread(key, call_func)
         call = self._call(key, model, namespace, ttl, request)
-        return _result(thread.wait(self._portal.submit(self._stack, call)))
+        return _result(thread.wait(self.portal.submit(self._stack, call)))
 
     async def acached_llm_call(
         self,
@@ -148,7 +151,7 @@ class Runtime:
             if entry is not None:
                 self.clear(key=key)
         call = self._call(key, model, namespace, ttl, caller_loop(key, call_func))
-        return _result(await self._portal.wait(self._portal.submit(self._stack, call)))
+        return _result(await self.portal.wait(self.portal.submit(self._stack, call)))
 
     def cached(
         self, *, model: str = "", namespace: str = "", ttl: float | None = None
@@ -188,18 +191,24 @@ class Runtime:
 
         return decorate
 
-    # Calls that arrived over HTTP; on the home loop only.
+    # Calls that are HTTP requests; on the home loop where nothing else is said.
 
     def find(
-        self, operation: str, head: Head, body: bytes, query: bytes
+        self,
+        operation: str,
+        head: Head,
+        body: bytes,
+        query: bytes,
+        admission: Admission | None = None,
     ) -> tuple[Plan, Entry | None]:
         """The plan to `forward` a request by, and the stored reply where memory has it in the shape
-        that is wanted: then there is nothing to forward.
+        that is wanted: then there is nothing to forward. From any thread.
 
-        `head` comes from `admission.head`. Raises BadRequest and UnknownModel.
+        `head` comes from `admission.head`; `admission` replaces the runtime's own. Raises
+        BadRequest and UnknownModel.
         """
         started_s = self._monotonic()
-        plan = self.admission.plan(operation, head, body, query)
+        plan = (admission or self.admission).plan(operation, head, body, query)
         if plan.bypass or head.controls is not NO_CONTROLS:
             return plan, None
         entry = self._peek(plan.key, started_s + self._epoch_offset_s)
@@ -221,7 +230,10 @@ class Runtime:
         `path` is relative to the API root and carries the query string. Raises HeadgateError for
         whatever has no reply.
         """
-        call = self.admission.call(path, head, body, plan)
+        return await self.put_through(self.admission.call(path, head, body, plan))
+
+    async def put_through(self, call: Call) -> Reply:
+        """The reply of the stack, on the home loop, within the deadline that the caller set."""
         deadline_s = call.controls.deadline_s
         if deadline_s is None:
             return await self._stack(call)
@@ -232,6 +244,32 @@ class Runtime:
             raise UpstreamTimeout(
                 f"no answer within the caller's deadline of {deadline_s:g} s", stage="total"
             ) from None
+
+    # SDKs of this process.
+
+    def http_client(self, asynchronous: bool = False, library: str = "httpx2") -> Any:
+        """A client for the `http_client=` of an official SDK: what the SDK asks through it is
+        cached, joined and counted, everything else passes.
+
+        An `httpx2.Client`, or `AsyncClient` if `asynchronous`, with the SDKs' own settings; with
+        `library="httpx"` those of the library that openai before 3 and anthropic before 1 take.
+        Close it as any other; the runtime stays open. Raises ValueError for another library, and
+        ModuleNotFoundError where it is not installed.
+        """
+        return self._sdk_side().client(asynchronous, library)
+
+    def transport(self) -> Any:
+        """What stands below `http_client`: the `transport=` of a client of your own, of either
+        library, sync and async."""
+        return self._sdk_side().transport()
+
+    def _sdk_side(self) -> Any:
+        """Made at the first use: its import would double that of headgate."""
+        with self._lock:
+            if self._sdks is None:
+                surface = importlib.import_module("headgate.surfaces.transport")
+                self._sdks = surface.Sdks(self)
+            return self._sdks
 
     async def ask(self, provider: str, method: str, path: str, head: Head) -> Reply:
         """One request to `provider` that is no call: never cached, never counted as one."""
@@ -246,33 +284,15 @@ class Runtime:
 
     def adopt(self, loop: asyncio.AbstractEventLoop) -> None:
         """Makes a server's running loop the one in which this runtime's stack runs."""
-        self._portal.adopt(loop)
+        self.portal.adopt(loop)
 
     # Looking and clearing.
 
     def stats(self) -> dict[str, Any]:
         """`{"cache": ..., "metrics": ...}` with at least the keys of the seed document."""
         numbers = self.metrics.snapshot()
-        kept = self._memory.stats()
-        cache = self.config.cache
-        return {
-            "cache": {
-                "enabled": cache.enabled,
-                "size": kept.entries,
-                "maxsize": cache.maxsize,
-                "bytes": kept.size_bytes,
-                "max_bytes": cache.max_bytes,
-                "ttl": cache.ttl,
-                "hits": numbers["cache_hits"],
-                "misses": numbers["cache_misses"],
-                "hit_rate": numbers["cache_hit_rate"],
-                "evictions": kept.evictions,
-                "expirations": kept.expirations,
-                "not_stored": self._fill.skipped(),
-                "tiers": {tier.name: _counters(tier) for tier in self.tiers.stats()},
-            },
-            "metrics": numbers,
-        }
+        cache = cache_numbers(self.config.cache, numbers, self.tiers.stats(), self._fill.skipped())
+        return {"cache": cache, "metrics": numbers}
 
     def clear(
         self,
@@ -301,12 +321,12 @@ class Runtime:
 
         On a server's own event loop call `aclose` instead.
         """
-        self._portal.close(self._close_wires() if self._wires else None)
+        self.portal.close(self._close_wires())
         self.tiers.close()
 
     async def aclose(self) -> None:
         """As `close`, from any event loop."""
-        if self._portal.is_home():
+        if self.portal.is_home():
             await self._close_wires()
             await asyncio.to_thread(self.tiers.close)
         else:
@@ -315,6 +335,8 @@ class Runtime:
     async def _close_wires(self) -> None:
         for wire in self._wires.values():
             await wire.aclose()
+        if self._sdks is not None:
+            await self._sdks.aclose()
 
     def __enter__(self) -> Runtime:
         return self
@@ -355,14 +377,6 @@ def _disk(config: Config, clock: Clock) -> SharedStore | None:
         Path(cache.persist_path), cache.persist_max_bytes, clock, cache.max_stale
     )
     return store
-
-
-def _counters(tier: StoreStats) -> dict[str, Any]:
-    """Without those of memory that would mislead: it is looked at without counting."""
-    counters = asdict(tier)
-    if tier.name == "memory":
-        del counters["hits"], counters["misses"]
-    return counters
 
 
 def _result(reply: Reply | Raised) -> Any:

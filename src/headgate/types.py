@@ -109,6 +109,9 @@ class WireRequest(Struct, frozen=True):
     credential: Headers = ()
     """What the client sent to authenticate itself; forwarded only where the provider has no key."""
     method: str = "POST"
+    send: Sender | None = None
+    """How it goes out where no configured provider sends it: on the home loop, by the client
+    library of the SDK that made it. Raises UpstreamFailed."""
 
 
 class Invocation(Struct, frozen=True):
@@ -153,7 +156,7 @@ class Call(Struct, frozen=True):
     """What a user asks. One call leads to any number of attempts."""
 
     operation: str
-    """One of `OPERATIONS`, or `function`."""
+    """One of `OPERATIONS`, `GENERATE`, or `function`."""
     model: str
     """Model as requested, without a `provider/` prefix."""
     request: WireRequest | Invocation
@@ -178,6 +181,8 @@ class Call(Struct, frozen=True):
 
 
 OPERATIONS = ("chat", "completions", "responses", "embeddings", "messages")
+GENERATE = "generate"
+"""Google's `generateContent`, which reaches headgate by its own SDK only."""
 
 
 class Body(Protocol):
@@ -286,6 +291,8 @@ class Selection(Struct, frozen=True):
 
 EVERYTHING = Selection()
 
+Sender = Callable[[WireRequest], Awaitable[Reply]]
+"""Sends one request and waits for the head of its reply."""
 Service = Callable[[Call], Awaitable[Reply]]
 """One verb for everything: a provider is a Service, so is the whole stack."""
 Layer = Callable[[Service], Service]

@@ -64,12 +64,23 @@ def response(status: str, kind: str | None = None, **more: Any) -> dict[str, Any
     return {"type": kind or f"response.{status}", "response": answer}
 
 
+def spoken(text: str, **more: Any) -> dict[str, Any]:
+    """A piece of one of Google's candidates."""
+    return {"content": {"role": "model", "parts": [{"text": text}]}, **more}
+
+
+def candidates(*pieces: Any, **more: Any) -> dict[str, Any]:
+    return {"candidates": list(pieces), "modelVersion": "m", **more}
+
+
 def finished(operation: str, finish: Any) -> list[Any]:
     """A short stream that ends so."""
     if operation == "messages":
         return [STARTED, *block(), ended(finish), STOPPED]
     if operation == "responses":
         return [response(finish, "response.completed")]
+    if operation == "generate":
+        return [candidates(spoken("a")), candidates(spoken("", finishReason=finish))]
     return [chunk(said(finish=finish)), DONE]
 
 

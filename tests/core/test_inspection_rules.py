@@ -51,6 +51,10 @@ FINISH_CASES = [
     ("responses", "in_progress", "finish_unknown"),
     ("responses", "cancelled", "finish_unknown"),
     ("responses", "incomplete", "finish_unknown"),
+    ("generate", "STOP", ""),
+    ("generate", "MAX_TOKENS", "finish_MAX_TOKENS"),
+    ("generate", "SAFETY", "finish_SAFETY"),
+    ("generate", "RECITATION", "finish_unknown"),
 ]
 
 

@@ -129,10 +129,17 @@ FINISH_CASES = [
     ("responses", "cancelled", "finish_unknown"),
     ("responses", "incomplete", "finish_unknown"),
     ("responses", None, "finish_unknown"),
+    ("generate", "STOP", ""),
+    ("generate", "MAX_TOKENS", "finish_MAX_TOKENS"),
+    ("generate", "SAFETY", "finish_SAFETY"),
+    ("generate", "RECITATION", "finish_unknown"),
+    ("generate", None, "finish_unknown"),
 ]
 
 
 def finished(operation: str, finish: Any) -> dict[str, Any]:
+    if operation == "generate":
+        return {"candidates": [{"finishReason": finish, "content": {"parts": [{"text": "a"}]}}]}
     if operation in ("chat", "completions"):
         return {"choices": [choice(finish)]}
     return {{"messages": "stop_reason", "responses": "status"}[operation]: finish}
@@ -361,3 +368,20 @@ def test_an_exception_code_that_is_no_name_is_not_used() -> None:
     error = ValueError("x")
     error.code = "two words\n"  # type: ignore[attr-defined]
     assert exception_error(error) == "ValueError"
+
+
+def test_an_answer_of_googles_is_judged_by_its_candidates_and_counted_with_its_thoughts() -> None:
+    usage = {"promptTokenCount": 7, "candidatesTokenCount": 3, "thoughtsTokenCount": 20,
+             "cachedContentTokenCount": 5, "totalTokenCount": 30}  # fmt: skip
+    call = {"functionCall": {"name": "f", "args": {"a": 1}}}
+    answer = {
+        "candidates": [{"finishReason": "STOP", "content": {"parts": [call]}}],
+        "usageMetadata": usage,
+    }
+    assert verdict_on("generate", answer) == Verdict("", "STOP", Usage(7, 23, 5), calls_tools=True)
+    assert (
+        verdict_on("generate", {"promptFeedback": {"blockReason": "SAFETY"}}).skip == "incomplete"
+    )
+    assert verdict_on("generate", finished("generate", "MAX_TOKENS"), limited=True).skip == ""
+    negative = {**answer, "usageMetadata": {"promptTokenCount": -7}}
+    assert verdict_on("generate", negative).usage == NO_USAGE

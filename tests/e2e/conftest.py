@@ -23,6 +23,7 @@ from headgate.layers.settings import CacheConfig
 from headgate.testing import FakeProvider
 from headgate.types import Secret
 
+ROOT = Path(__file__).parents[2]
 START_S = 20.0
 
 
@@ -45,6 +46,15 @@ def open_gate(caplog: pytest.LogCaptureFixture) -> Iterator[Callable[[Config], G
     for gate in gates:
         gate.close()
     assert not [record for record in caplog.get_records("call") if record.exc_info]
+
+
+@pytest.fixture(scope="session")
+def legacy_python() -> str:
+    """The interpreter of the older SDKs. Its absence is a failure, not a skip."""
+    named = os.environ.get("HEADGATE_LEGACY_PYTHON", "")
+    found = Path(named) if named else ROOT / ".venv-legacy" / "bin" / "python"
+    assert found.exists(), f"{found} does not exist: run `make test`, which installs older SDKs"
+    return str(found)
 
 
 def providers_at(provider: FakeProvider, key: str = "", **more: Any) -> dict[str, ProviderConfig]:

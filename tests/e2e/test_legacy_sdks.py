@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 from collections import Counter
 from pathlib import Path
@@ -11,21 +10,14 @@ from typing import Any
 
 from headgate.testing import FakeProvider
 
-ROOT = Path(__file__).parents[2]
 SCRIPT = Path(__file__).with_name("legacy_script.py")
 
 
-def legacy_python() -> str:
-    """The interpreter of the older SDKs. Its absence is a failure, not a skip."""
-    named = os.environ.get("HEADGATE_LEGACY_PYTHON", "")
-    found = Path(named) if named else ROOT / ".venv-legacy" / "bin" / "python"
-    assert found.exists(), f"{found} does not exist: run `make test`, which installs older SDKs"
-    return str(found)
-
-
-def test_openai_2_and_anthropic_0_work_unchanged(gate: Any, provider: FakeProvider) -> None:
+def test_openai_2_and_anthropic_0_work_unchanged(
+    gate: Any, provider: FakeProvider, legacy_python: str
+) -> None:
     done = subprocess.run(
-        [legacy_python(), str(SCRIPT), gate.url], capture_output=True, text=True, timeout=60
+        [legacy_python, str(SCRIPT), gate.url], capture_output=True, text=True, timeout=60
     )
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)

@@ -75,3 +75,10 @@ def test_a_message_is_never_more_than_its_text() -> None:
     event = in_band_error("chat", BadRequest(hostile))
     assert event.strip().count(b"\n") == 0
     assert json.loads(event.strip().removeprefix(b"data: "))["error"]["message"] == hostile
+
+
+def test_google_gets_its_own_shape() -> None:
+    body = json.loads(error_body("generate", 504, "cache_only_miss", "nothing stored"))
+    told = {"code": 504, "message": "nothing stored", "status": "DEADLINE_EXCEEDED"}
+    assert body == {"error": told}
+    assert json.loads(error_body("generate", 418, "x", "y"))["error"]["status"] == "INTERNAL"

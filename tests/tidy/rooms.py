@@ -48,12 +48,14 @@ ROOMS = {
     # A call on its way in.
     "portal": "types errors",
     "invocation": "portal config core types",
-    "admission": "config layers.settings providers.settings core types errors",
+    "admission": "admission config layers.settings providers.settings core types errors",
     # The stack, and what keeps it running.
     "pipeline": "layers joining providers stores.tiers config metrics types clock",
-    "runtime": "pipeline admission invocation portal layers.cache layers.fill providers.wire "
-    "providers.wire_client stores.base stores.memory stores.sqlite stores.tiers config metrics "
-    "stream types errors clock",
+    "runtime_numbers": "layers.settings stores.base",
+    # It makes the transport of the SDKs when one is asked for: no other room imports a surface.
+    "runtime": "runtime_numbers pipeline admission invocation portal layers.cache layers.fill "
+    "providers.wire providers.wire_client stores.base stores.memory stores.sqlite stores.tiers "
+    "config metrics stream types errors clock surfaces.transport",
     # For users' own tests; nothing of headgate needs them.
     "testing_server": "types",
     "testing_steps": "testing_server providers.fake types",
@@ -81,6 +83,9 @@ LIBRARIES = {
     "typer": "surfaces",
     "rich": "surfaces demo",
     "openai": "demo",
+    # Of the SDKs; loaded when the first of them asks.
+    "httpx2": "surfaces.transport",
+    "httpx": "surfaces.transport",
 }
 
 
@@ -134,9 +139,14 @@ def _lazy_module(node: ast.AST) -> Iterator[str]:
         yield from (str(name.value) for name in node.args[:1] if isinstance(name, ast.Constant))
 
 
+def lazy_roots(node: ast.AST) -> list[str]:
+    """As `roots`, of a module that `importlib` imports."""
+    return [module.split(".")[0] for module in _lazy_module(node)]
+
+
 def libraries_stay_in_their_rooms(source: Source) -> Iterator[Finding]:
     for name, node in within(source):
-        for root in {*roots(node), *(module.split(".")[0] for module in _lazy_module(node))}:
+        for root in {*roots(node), *lazy_roots(node)}:
             if not _may_import(source.module, root, LIBRARIES):
                 message = f"imports {root}, which is not a library of this room"
                 yield at(source, node, name, message)

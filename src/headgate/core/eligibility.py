@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from headgate.types import OPERATIONS, USUAL_POLICY, Policy
+from headgate.types import GENERATE, OPERATIONS, USUAL_POLICY, Policy
 
 _STATE_FIELDS = ("previous_response_id", "conversation", "container")
 _CLIENT_TOOLS = frozenset({"function", "custom"})
-_MEDIA_FIELDS = frozenset({"image_url", "file_url", "url"})
+_MEDIA_FIELDS = frozenset({"image_url", "file_url", "url", "fileUri", "file_uri"})
 _CONTENT_FIELDS = ("messages", "input", "system", "instructions")
 
 
@@ -30,7 +30,7 @@ def bypass_reason(
     `background`, `server_state`, `hosted_tools`, `remote_media`, `temperature`, `disabled`,
     `not_cacheable` (an operation without cacheable answers).
     """
-    if operation not in OPERATIONS:
+    if operation not in OPERATIONS and operation != GENERATE:
         return "not_cacheable"
     if not policy.enabled:
         return "disabled"

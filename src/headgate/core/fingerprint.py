@@ -11,6 +11,7 @@ from hashlib import sha256
 from typing import Any
 
 from headgate.core.canonical import canonical
+from headgate.types import GENERATE
 
 SCHEMA = b"headgate key 2"
 
@@ -70,7 +71,7 @@ def request_key(
     return digest(SCHEMA, b"call", operation.encode(), scope, route, join(named), canonical(kept))
 
 
-STREAMED_OPERATIONS = frozenset({"chat", "completions", "responses", "messages"})
+STREAMED_OPERATIONS = frozenset({"chat", "completions", "responses", "messages", GENERATE})
 """Operations whose answers come in two shapes, whole or as a stream."""
 USAGE_OPERATIONS = frozenset({"chat", "completions"})
 """Those among them whose streams tell their usage only when asked (`stream_options`)."""

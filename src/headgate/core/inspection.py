@@ -10,9 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from headgate.core.inspection_chunks import ChunkInspection
+from headgate.core.inspection_generate import GenerateInspection
 from headgate.core.inspection_messages import MessageInspection
 from headgate.core.inspection_responses import ResponseInspection
 from headgate.core.inspection_rules import END, ERROR, PLAIN, USAGE, Inspection
+from headgate.types import GENERATE
 
 __all__ = ["END", "ERROR", "PLAIN", "USAGE", "Inspection", "inspect"]
 
@@ -21,6 +23,7 @@ _INSPECTIONS: dict[str, Callable[[], Inspection]] = {
     "completions": ChunkInspection,
     "messages": MessageInspection,
     "responses": ResponseInspection,
+    GENERATE: GenerateInspection,
 }
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from headgate.types import NO_USAGE, Usage
+from headgate.types import GENERATE, NO_USAGE, Usage
 
 STORE, EXPLICIT_LIMIT, NEVER = "store", "explicit_limit", "never"
 
@@ -29,6 +29,10 @@ FINISHES: Mapping[str, str] = {
     "content_filter": NEVER,
     "refusal": NEVER,
     "pause_turn": NEVER,
+    # Google's; the other ends it has are not listed, so they are not stored.
+    "STOP": STORE,
+    "MAX_TOKENS": EXPLICIT_LIMIT,
+    "SAFETY": NEVER,
 }
 """Finish reason to rule; `EXPLICIT_LIMIT` = only if the request itself set the limit, because then
 the limit is part of the key."""
@@ -96,6 +100,37 @@ class Item(Struct):
         return any(isinstance(part, dict) and part.get("type") == "refusal" for part in parts)
 
 
+class GoogleUsage(Struct, rename="camel"):
+    """`usageMetadata`; thoughts are not among the tokens of the candidates."""
+
+    prompt_token_count: int | None = None
+    candidates_token_count: int | None = None
+    thoughts_token_count: int | None = None
+    cached_content_token_count: int | None = None
+
+
+class _GooglePart(Struct, rename="camel"):
+    function_call: Any = None
+
+
+class _GoogleContent(Struct):
+    parts: list[_GooglePart] | None = None
+
+
+class Candidate(Struct, rename="camel"):
+    """One of Google's answers, or a piece of it in a stream."""
+
+    index: int | None = 0
+    finish_reason: str | None = None
+    content: _GoogleContent | None = None
+
+    @property
+    def calls_tools(self) -> bool:
+        """Whether it asks the client to run a function."""
+        parts = self.content.parts if self.content else None
+        return any(part.function_call is not None for part in parts or ())
+
+
 class _Incomplete(Struct):
     reason: str | None = None
 
@@ -111,6 +146,8 @@ class Answer(Struct):
     output: list[Item] | None = None
     content: list[_Part] | None = None
     data: list[msgspec.Raw] | None = None
+    candidates: list[Candidate] | None = None
+    google_usage: GoogleUsage | None = msgspec.field(name="usageMetadata", default=None)
     error: Any = None
 
 
@@ -143,7 +180,11 @@ def judge(operation: str, status: int, content: bytes, *, limit_explicit: bool) 
 
 def weigh(operation: str, answer: Answer, *, limit_explicit: bool) -> Verdict:
     """As `judge`, of an answer that is decoded already."""
-    usage = usage_of(answer.usage)
+    usage = (
+        usage_of(answer.usage)
+        if answer.google_usage is None
+        else google_usage_of(answer.google_usage)
+    )
     finishes_of = _FINISHES_OF.get(operation)
     if finishes_of is None:
         return Verdict("not_cacheable", "", usage)
@@ -151,8 +192,10 @@ def weigh(operation: str, answer: Answer, *, limit_explicit: bool) -> Verdict:
     skip = "error_in_answer" if answer.error else skip_of(finishes, limit_explicit)
     if not skip and not arguments_parse(_arguments(answer)):
         skip = "tool_arguments"
-    calls_tools = calls_tools_by(finishes) or any(
-        item.type in _TOOL_ITEMS for item in answer.output or ()
+    calls_tools = (
+        calls_tools_by(finishes)
+        or any(item.type in _TOOL_ITEMS for item in answer.output or ())
+        or any(candidate.calls_tools for candidate in answer.candidates or ())
     )
     return Verdict(skip, label_of(finishes), usage, calls_tools)
 
@@ -203,12 +246,17 @@ def _embedding_finishes(answer: Answer) -> list[str | None]:
     return ["stop"] if answer.data else []
 
 
+def _candidate_finishes(answer: Answer) -> list[str | None]:
+    return [candidate.finish_reason for candidate in answer.candidates or []]
+
+
 _FINISHES_OF = {
     "chat": _chat_finishes,
     "completions": _chat_finishes,
     "messages": _message_finishes,
     "responses": _response_finishes,
     "embeddings": _embedding_finishes,
+    GENERATE: _candidate_finishes,
 }
 
 
@@ -257,6 +305,16 @@ def usage_of(raw: RawUsage | None) -> Usage:
         tokens_out = raw.output_tokens
         cached = (details.cached_tokens if details else 0) or read
     return Usage(max(tokens_in, 0), max(tokens_out or 0, 0), max(cached or 0, 0))
+
+
+def google_usage_of(raw: GoogleUsage) -> Usage:
+    """As `usage_of`: the output has the thoughts inside it."""
+    tokens_out = (raw.candidates_token_count or 0) + (raw.thoughts_token_count or 0)
+    return Usage(
+        max(raw.prompt_token_count or 0, 0),
+        max(tokens_out, 0),
+        max(raw.cached_content_token_count or 0, 0),
+    )
 
 
 _BY_STATUS = {400: "bad_request", 401: "authentication", 402: "billing", 403: "permission",

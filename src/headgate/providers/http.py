@@ -57,7 +57,7 @@ def http_service(config: ProviderConfig, wire: Wire) -> Service:
         if not 200 <= answer.status <= 599:
             await answer.aclose()
             raise UpstreamGarbled(f"the reply has status {answer.status}, which none can have")
-        handed_on = _hand_on(answer.headers)
+        handed_on = hand_on(answer.headers)
         marked = Provenance(attempts=1, target=call.target.name)
         # An error is read whole, whatever it calls itself: it may quote our credential.
         if answer.status < 400 and _is_stream(answer):
@@ -96,7 +96,8 @@ def _is_stream(answer: WireReply) -> bool:
     )
 
 
-def _hand_on(headers: Headers) -> Headers:
+def hand_on(headers: Headers) -> Headers:
+    """Those of a provider's headers that a client may see; names in lower case."""
     return tuple(
         (name, value)
         for name, value in headers

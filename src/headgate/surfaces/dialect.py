@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from headgate.errors import HeadgateError
+from headgate.types import GENERATE
 
 ANTHROPIC_OPERATIONS = frozenset({"messages", "count_tokens"})
 
@@ -24,12 +25,21 @@ _ANTHROPIC_TYPES = {
 }
 
 
+_GOOGLE_STATUSES = {
+    400: "INVALID_ARGUMENT", 404: "NOT_FOUND", 429: "RESOURCE_EXHAUSTED", 502: "UNAVAILABLE",
+    503: "UNAVAILABLE", 504: "DEADLINE_EXCEEDED",
+}  # fmt: skip
+
+
 def error_body(operation: str, status: int, code: str, message: str) -> bytes:
     """The JSON body that the official SDK of this route turns into its own exception."""
     if operation in ANTHROPIC_OPERATIONS:
         kind = _ANTHROPIC_TYPES.get(status, "api_error")
         error = {"type": kind, "message": message, "code": code}
         return msgspec.json.encode({"type": "error", "error": error})
+    if operation == GENERATE:
+        kind = _GOOGLE_STATUSES.get(status, "INTERNAL")
+        return msgspec.json.encode({"error": {"code": status, "message": message, "status": kind}})
     kind = "invalid_request_error" if 400 <= status < 500 else "api_error"
     return msgspec.json.encode(
         {"error": {"message": message, "type": kind, "param": None, "code": code}}
