@@ -16,12 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from gates import Address, Gate
+from gates import Address, Gate, providers_at
 
-from headgate.config import Config, ProviderConfig
+from headgate.config import Config
 from headgate.layers.settings import CacheConfig
 from headgate.testing import FakeProvider
-from headgate.types import Secret
 
 START_S = 20.0
 
@@ -45,18 +44,6 @@ def open_gate(caplog: pytest.LogCaptureFixture) -> Iterator[Callable[[Config], G
     for gate in gates:
         gate.close()
     assert not [record for record in caplog.get_records("call") if record.exc_info]
-
-
-def providers_at(provider: FakeProvider, key: str = "", **more: Any) -> dict[str, ProviderConfig]:
-    """Both dialects of the fake provider, as configured blocks `openai` and `anthropic`."""
-    return {
-        "openai": ProviderConfig(
-            kind="openai", base_url=provider.base_url, api_key=Secret(key), **more
-        ),
-        "anthropic": ProviderConfig(
-            kind="anthropic", base_url=provider.anthropic_base_url, api_key=Secret(key), **more
-        ),
-    }
 
 
 @pytest.fixture
