@@ -7,14 +7,18 @@ import http.client
 import json
 import socket
 import threading
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, NamedTuple, Protocol
 
 import uvicorn
 
-from headgate.config import Config
+from headgate.clock import Clock
+from headgate.config import Config, ProviderConfig
+from headgate.layers.settings import CacheConfig
 from headgate.runtime import Runtime
 from headgate.surfaces.gateway import Gateway
+from headgate.types import Secret
 
 JSON = {"content-type": "application/json"}
 
@@ -88,10 +92,10 @@ class _Located:
 class Gate(Address):
     """A gateway in a thread, with its runtime at hand."""
 
-    def __init__(self, config: Config) -> None:
-        self._socket = socket.create_server(("127.0.0.1", 0))
+    def __init__(self, config: Config, clock: Clock | None = None) -> None:
+        self._socket = socket.create_server(("127.0.0.1", 0), backlog=2048)
         super().__init__(self._socket.getsockname()[1])
-        self.runtime = Runtime(config)
+        self.runtime = Runtime(config, clock=clock)
         self._app = _Located(Gateway(self.runtime))
         self._server = uvicorn.Server(
             uvicorn.Config(
@@ -120,3 +124,38 @@ class Gate(Address):
 
     def stats(self) -> dict[str, Any]:
         return self.runtime.stats()
+
+
+class Upstream(Protocol):
+    """A provider of `headgate.testing`, as far as a gateway needs to know it."""
+
+    @property
+    def base_url(self) -> str: ...
+
+    @property
+    def anthropic_base_url(self) -> str: ...
+
+
+def providers_at(upstream: Upstream, key: str = "", **more: Any) -> dict[str, ProviderConfig]:
+    """Both dialects of `upstream`, as configured blocks `openai` and `anthropic`."""
+    return {
+        "openai": ProviderConfig(
+            kind="openai", base_url=upstream.base_url, api_key=Secret(key), **more
+        ),
+        "anthropic": ProviderConfig(
+            kind="anthropic", base_url=upstream.anthropic_base_url, api_key=Secret(key), **more
+        ),
+    }
+
+
+@contextmanager
+def gate_before(
+    upstream: Upstream, cache: CacheConfig | None = None, clock: Clock | None = None, **more: Any
+) -> Iterator[Gate]:
+    """A gateway without credentials of its own; `more` are settings of its providers."""
+    providers = providers_at(upstream, **more)
+    gate = Gate(Config(cache=cache or CacheConfig(), providers=providers), clock)
+    try:
+        yield gate
+    finally:
+        gate.close()

@@ -4,7 +4,7 @@ values that can be compared.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -55,20 +55,9 @@ class Sdks:
         return self._openai.completions.create(model="m", prompt="Hello")
 
     def _streamed_completions(self) -> Any:
-        """The SDK has no accumulator here."""
-        stream = self._openai.completions.create(model="m", prompt="Hello", stream=True)
-        chunks = [chunk.model_dump() for chunk in stream]
-        usage = [chunk["usage"] for chunk in chunks if chunk["usage"]]
-        choices: dict[int, Any] = {}
-        for choice in (choice for chunk in chunks for choice in chunk["choices"]):
-            known = choices.setdefault(choice["index"], choice)
-            if known is not choice:
-                known["text"] += choice["text"]
-                known["finish_reason"] = choice["finish_reason"] or known["finish_reason"]
-                for name, items in (choice["logprobs"] or {}).items():
-                    known["logprobs"][name] += items
-        listed = [choice for _, choice in sorted(choices.items())]
-        return chunks[0] | {"choices": listed, "usage": usage[-1] if usage else None}
+        return joined_completion(
+            self._openai.completions.create(model="m", prompt="Hello", stream=True)
+        )
 
     def _whole_responses(self) -> Any:
         return self._openai.responses.create(model="m", input="Hello")
@@ -88,6 +77,22 @@ class Sdks:
     def _streamed_messages(self) -> Any:
         with self._anthropic.messages.stream(model="m", max_tokens=9, messages=_ASKED) as stream:
             return stream.get_final_message().model_dump()
+
+
+def joined_completion(stream: Iterable[Any]) -> Any:
+    """What the chunks of a completion come to: its SDK has no accumulator."""
+    chunks = [chunk.model_dump() for chunk in stream]
+    usage = [chunk["usage"] for chunk in chunks if chunk["usage"]]
+    choices: dict[int, Any] = {}
+    for choice in (choice for chunk in chunks for choice in chunk["choices"]):
+        known = choices.setdefault(choice["index"], choice)
+        if known is not choice:
+            known["text"] += choice["text"]
+            known["finish_reason"] = choice["finish_reason"] or known["finish_reason"]
+            for name, items in (choice["logprobs"] or {}).items():
+                known["logprobs"][name] += items
+    listed = [choice for _, choice in sorted(choices.items())]
+    return chunks[0] | {"choices": listed, "usage": usage[-1] if usage else None}
 
 
 def _output_of(events: list[Any]) -> list[list[str]]:

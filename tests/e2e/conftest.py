@@ -16,12 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from gates import Address, Gate
+from gates import Address, Gate, providers_at
 
-from headgate.config import Config, ProviderConfig
+from headgate.config import Config
 from headgate.layers.settings import CacheConfig
 from headgate.testing import FakeProvider
-from headgate.types import Secret
 
 ROOT = Path(__file__).parents[2]
 START_S = 20.0
@@ -55,18 +54,6 @@ def legacy_python() -> str:
     found = Path(named) if named else ROOT / ".venv-legacy" / "bin" / "python"
     assert found.exists(), f"{found} does not exist: run `make test`, which installs older SDKs"
     return str(found)
-
-
-def providers_at(provider: FakeProvider, key: str = "", **more: Any) -> dict[str, ProviderConfig]:
-    """Both dialects of the fake provider, as configured blocks `openai` and `anthropic`."""
-    return {
-        "openai": ProviderConfig(
-            kind="openai", base_url=provider.base_url, api_key=Secret(key), **more
-        ),
-        "anthropic": ProviderConfig(
-            kind="anthropic", base_url=provider.anthropic_base_url, api_key=Secret(key), **more
-        ),
-    }
 
 
 @pytest.fixture

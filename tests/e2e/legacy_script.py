@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import anthropic
@@ -37,6 +38,43 @@ def streamed_text(client: openai.OpenAI, claude: anthropic.Anthropic) -> list[bo
     with claude.messages.stream(**MESSAGE) as events:
         said = events.get_final_text()
     return [text == whole.choices[0].message.content, said == message.content[0].text]
+
+
+STREAMED: Any = [{"role": "user", "content": "And its streams?"}]
+STREAMS: dict[str, Callable[[Any, Any], Any]] = {
+    "chat": lambda client, _: client.chat.completions.create(
+        model="m", messages=STREAMED, stream=True
+    ),
+    "completions": lambda client, _: client.completions.create(
+        model="m", prompt="And then", stream=True
+    ),
+    "responses": lambda client, _: client.responses.create(model="m", input="Bye?", stream=True),
+    "messages": lambda _, claude: claude.messages.create(
+        model="m", max_tokens=100, messages=STREAMED, stream=True
+    ),
+}
+
+
+def replays(client: openai.OpenAI, claude: anthropic.Anthropic, url: str) -> dict[str, list[bool]]:
+    """Whether the events of a second reading, and those of an asynchronous one, are those of the
+    first."""
+    read = {name: [list(ask(client, claude)) for _ in range(2)] for name, ask in STREAMS.items()}
+    other = asyncio.run(replayed_async(url))
+    return {
+        name: [len(first) > 1, first == second, first == other[name]]
+        for name, (first, second) in read.items()
+    }
+
+
+async def replayed_async(url: str) -> dict[str, list[Any]]:
+    async with (
+        openai.AsyncOpenAI(base_url=f"{url}/v1", api_key="k") as client,
+        anthropic.AsyncAnthropic(base_url=url, api_key="k") as claude,
+    ):
+        return {
+            name: [event async for event in await ask(client, claude)]
+            for name, ask in STREAMS.items()
+        }
 
 
 async def asked_async(url: str) -> list[str]:
@@ -78,6 +116,7 @@ def main(url: str) -> None:
                 "openai": openai_calls(client),
                 "messages": claude.messages.create(**MESSAGE) == claude.messages.create(**MESSAGE),
                 "streams": streamed_text(client, claude),
+                "replays": replays(client, claude, url),
                 "async": asyncio.run(asked_async(url)),
                 "errors": errors(client, claude),
                 "models": [model.id for model in client.models.list()],

@@ -8,6 +8,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from dialects import DIALECTS
+
 from headgate.testing import FakeProvider
 
 SCRIPT = Path(__file__).with_name("legacy_script.py")
@@ -31,9 +33,10 @@ def test_openai_2_and_anthropic_0_work_unchanged(
     }
     assert told["messages"] is True
     assert told["streams"] == [True, True]
+    assert told["replays"] == dict.fromkeys(DIALECTS, [True, True, True])
     assert all("; hit; " in status for status in told["async"])
     assert told["errors"] == ["BadRequestError", "BadRequestError", "NotFoundError"]
     assert "fake-large" in told["models"]
     asked = Counter((call.path, bool((call.body or {}).get("stream"))) for call in provider.calls)
     assert set(asked.values()) == {1}, "nothing was asked twice"
-    assert len(asked) == 8
+    assert len(asked) == 10, "whole answers also serve streams"
