@@ -51,3 +51,8 @@ def test_an_error_event_is_one_by_its_type_alone() -> None:
     inspection = begun("messages")
     assert inspection.read(b"", b'{"type": "error"}') == ERROR
     assert inspection.has_failed
+
+
+def test_a_stop_reason_that_is_null_is_none() -> None:
+    events = [STARTED, *block(), ended(None, output_tokens=3), ended("end_turn"), STOPPED]
+    assert verdict_on("messages", *events).skip == ""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from core.events import (
+    begun,
     inspected,
     response,
     verdict_on,
 )
 
-from headgate.core.inspection import END
+from headgate.core.inspection import END, ERROR
 from headgate.types import Usage
 
 
@@ -30,3 +31,9 @@ def test_usage_of_a_response_is_that_of_its_terminal_event() -> None:
     used = {"input_tokens": 10, "output_tokens": 5, "input_tokens_details": {"cached_tokens": 4}}
     inspection, _ = inspected("responses", response("completed", usage=used))
     assert inspection.usage == Usage(10, 5, 4)
+
+
+def test_an_error_event_is_one_by_its_type_alone() -> None:
+    inspection = begun("responses")
+    assert inspection.read(b"", b'{"type": "error", "code": "server_error"}') == ERROR
+    assert inspection.has_failed

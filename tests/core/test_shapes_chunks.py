@@ -108,7 +108,7 @@ def test_the_terminal_marker_comes_last_and_no_event_has_a_name(operation: str) 
     done = b"data: [DONE]\n\n"
     assert whole_of(operation, good + done) is not None
     for stream in (
-        good, done, good + done + done, done + good, good + b"event: done\ndata: [DONE]\n\n",
+        b"", good, done, good + done + done, done + good, good + b"event: done\ndata: [DONE]\n\n",
         good.replace(b"data", b"event: chunk\ndata", 1) + done, good + b"data: {\n\n" + done,
     ):  # fmt: skip
         assert whole_of(operation, stream) is None

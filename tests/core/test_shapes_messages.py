@@ -273,3 +273,12 @@ def test_every_ordinary_message_is_streamed_and_is_itself_again(
 ) -> None:
     used = {"input_tokens": 3, "cache_read_input_tokens": None, "output_tokens": tokens}
     assert survives("messages", answer(*blocks, stop_reason=reason, usage=used))
+
+
+def test_the_input_of_a_tool_comes_in_pieces_of_its_json() -> None:
+    used = TOOL | {"input": {"text": "word " * 20}}
+    _, start, *deltas, _, _, _ = events_from("messages", answer(used))
+    assert start["content_block"] == TOOL
+    pieces = [event["delta"]["partial_json"] for event in deltas]
+    assert len(pieces) == 3
+    assert json.loads("".join(pieces)) == used["input"]
