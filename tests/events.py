@@ -7,12 +7,13 @@ from typing import Any
 
 
 def events_of(body: bytes) -> list[Any]:
-    """The JSON of each whole event, in order; `[DONE]` is the string."""
+    """The JSON of each whole event, in order; `[DONE]` and what is no JSON as bytes."""
+    lines = body.removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\n").replace(b"\r", b"\n")
     found = []
-    for block in body.split(b"\n\n")[:-1]:
-        lines = [line[6:] for line in block.split(b"\n") if line.startswith(b"data: ")]
-        if lines:
-            found.append("[DONE]" if lines == [b"[DONE]"] else _parsed(b"\n".join(lines)))
+    for block in lines.split(b"\n\n")[:-1]:
+        data = [line[5:] for line in block.split(b"\n") if line.startswith(b"data:")]
+        if data:
+            found.append(_parsed(b"\n".join(line.removeprefix(b" ") for line in data)))
     return found
 
 
@@ -49,11 +50,18 @@ def openings_in(body: bytes) -> int:
     return sum(named) + sum(roles)
 
 
+def ends_in(body: bytes) -> int:
+    """How often the dialect's own end is there."""
+    kinds = ("message_stop", "response.completed", "response.incomplete")
+    return sum(
+        event.get("type") in kinds if isinstance(event, dict) else event == b"[DONE]"
+        for event in events_of(body)
+    )
+
+
 def is_finished(body: bytes) -> bool:
     """Whether the dialect's own end is there."""
-    ends = ("message_stop", "response.completed", "response.incomplete")
-    return any(e == "[DONE]" or (isinstance(e, dict) and e.get("type") in ends)
-               for e in events_of(body))  # fmt: skip
+    return ends_in(body) > 0
 
 
 def has_failed(body: bytes) -> bool:

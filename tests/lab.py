@@ -76,18 +76,24 @@ class Lab:
         self.memory_growth_max_bytes = 100_000_000
         self._clients: list[Any] = []
 
-    def ask(self, path: str = CHAT, *, key: str = KEY, **fields: Any) -> Reply:
-        """One question on a connection of its own, read to the end."""
-        asked = fields_for(path, **fields)
+    def ask(
+        self, path: str = CHAT, *lines: str, key: str = KEY, about: object = "France", **fields: Any
+    ) -> Reply:
+        """One question on a connection of its own, read to the end; `lines` are headers."""
+        asked = fields_for(path, about, **fields)
         with self.raw(key, asked) as client:
             with suppress(ConnectionResetError):
-                client.send(asking(path, asked, key)).rest()
+                client.send(asking(path, asked, key, *lines)).rest()
             return Reply(bytes(client.heard))
 
     @contextmanager
     def raw(self, key: str = KEY, asked: Any = None) -> Iterator[RawClient]:
         """A client that sends what it is told; its reply is judged at the end."""
-        heard = Heard(tenant_of(key), asked)
+        with self._noted(Heard(tenant_of(key), asked)) as client:
+            yield client
+
+    @contextmanager
+    def _noted(self, heard: Heard) -> Iterator[RawClient]:
         self.heard.append(heard)
         with RawClient(self.gate.port) as client:
             try:
@@ -96,12 +102,15 @@ class Lab:
                 heard.reply += client.heard
 
     @contextmanager
-    def leaving(self, path: str = CHAT, *, key: str = KEY, **fields: Any) -> Iterator[RawClient]:
+    def leaving(
+        self, path: str = CHAT, *lines: str, key: str = KEY, about: object = "France", **fields: Any
+    ) -> Iterator[RawClient]:
         """A client that has asked and does not stay to the end."""
-        asked = fields_for(path, **fields)
-        with self.raw(key, asked) as client:
-            self.heard[-1].has_left = True
-            yield client.send(asking(path, asked, key))
+        asked = fields_for(path, about, **fields)
+        heard = Heard(tenant_of(key), asked)
+        heard.has_left = True
+        with self._noted(heard) as client:
+            yield client.send(asking(path, asked, key, *lines))
 
     def openai(self, key: str = KEY, **more: Any) -> openai.OpenAI:
         """The official client at the gateway; closed at the end."""
