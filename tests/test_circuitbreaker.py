@@ -169,6 +169,14 @@ def test_a_judge_decides_about_results_and_exceptions(clock: FakeClock) -> None:
     assert breaker.get_state() == "open"
 
 
+def test_a_judge_is_not_asked_about_a_call_that_was_cancelled(clock: FakeClock) -> None:
+    breaker = CircuitBreaker(1, clock=clock, judge=lambda *_: "fault")
+    for _ in range(3):
+        with pytest.raises(KeyboardInterrupt):
+            breaker.call(fail, KeyboardInterrupt())
+    assert breaker.get_state() == "closed"
+
+
 def test_a_judge_that_says_nonsense_gives_the_permit_back(clock: FakeClock) -> None:
     breaker = CircuitBreaker(1, 60, 1, clock=clock, judge=lambda *_: "perhaps")
     breaker.force("open")
@@ -318,6 +326,7 @@ def test_an_async_generator_is_one_call_and_is_closed_with_its_reader(
         reading = stream()
         await anext(reading)
         await reading.aclose()
+        assert len(closed) == 2  # now, not when the garbage collector comes by
         for _ in range(3):
             with pytest.raises(RuntimeError):
                 [item async for item in stream(broken=True)]

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from headgate.circuitbreaker import CircuitBreaker
+from headgate.core.breaker import Breaker
 from headgate.core.breaker_settings import BreakerSettings
 from headgate.errors import BreakerOpen
 from headgate.testing import FakeClock, FakeModel
@@ -173,6 +174,53 @@ def test_the_garbage_collector_may_end_a_call_in_a_thread_that_holds_the_lock(
         del reading
         gc.collect()
     assert breaker.get_stats()["ignored_calls"] == 1
+
+
+def test_the_machine_is_touched_by_nobody_who_does_not_hold_the_lock(
+    breaker: CircuitBreaker,
+) -> None:
+    held = []
+
+    class Watched(Breaker):
+        def admit(self, now_s: float) -> Any:
+            held.append(breaker._lock.locked())
+            return super().admit(now_s)
+
+        def record(self, *ended: Any) -> None:
+            held.append(breaker._lock.locked())
+            super().record(*ended)
+
+    breaker._machine = Watched(BreakerSettings(), 0.0)
+    breaker.call(str)
+    attempt = breaker.attempt()
+    attempt.__enter__()
+    with breaker._lock:
+        attempt.__exit__(None, None, None)
+    breaker.call(str)
+    assert held == [True] * 6
+
+
+def test_an_end_that_just_missed_the_lock_is_recorded_all_the_same(
+    breaker: CircuitBreaker,
+) -> None:
+    """Its holder has let go and looked before the end was queued."""
+
+    class JustLetGo:
+        def __init__(self) -> None:
+            self.lock, self.missed = threading.Lock(), 0
+
+        def acquire(self, *how: Any) -> bool:
+            self.missed += 1
+            return self.missed > 1 and self.lock.acquire(*how)
+
+        def release(self) -> None:
+            self.lock.release()
+
+    attempt = breaker.attempt()
+    attempt.__enter__()
+    breaker._lock = JustLetGo()
+    attempt.__exit__(None, None, None)
+    assert breaker._machine.counts.ok == 1
 
 
 def test_what_came_while_the_lock_was_held_is_recorded_without_a_next_call(

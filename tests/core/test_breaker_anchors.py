@@ -1,12 +1,11 @@
 """What the suites of other breakers promise, as tests of ours: each says whose case it is.
 
-Cases that stand in another file are listed at the end, with the test that covers them.
+Cases that other files cover are listed in test_anchors.py.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 
 import pytest
 from breakers import BAD, BAD_REQUEST, GOOD, LEFT, PLAIN, SLOW, SLOW_BAD, TIMED_OUT, Driven
@@ -366,28 +365,3 @@ def test_a_flood_of_short_deadlines_never_opens_it() -> None:
         driven.wait(0.01)
     driven.call(*[GOOD] * 10)
     assert (driven.state, driven.breaker.window.calls) == ("closed", 10)
-
-
-ELSEWHERE = {
-    "Hystrix testTripCircuit": "test_exactly_the_ratio_opens_and_less_does_not",
-    "Hystrix testLowVolumeDoesNotTripCircuit": "test_faults_below_the_minimum_of_calls_decide_nothing",  # noqa: E501
-    "Polly BreakAsync_Ok": "test_an_open_breaker_says_how_long_and_means_it",
-    "Polly HalfOpen_EnsureBreakDuration": "test_a_failed_probe_opens_it_again_for_longer",
-    "Polly OnActionFailureAsync_EnsureBreakDurationNotOverflow": "test_a_breaker_that_never_recovers_does_not_overflow",  # noqa: E501
-    "Polly GetHealthInfo_EnsureSamplingDurationRespected": "test_faults_older_than_the_window_are_forgotten",  # noqa: E501
-    "Finagle default policy is hybrid": "test_faults_of_any_origin_in_a_row_open_it_where_that_is_set",  # noqa: E501
-    "Envoy split_external_local_origin_errors": "test_any_byte_of_the_endpoint_ends_the_row_of_local_faults",  # noqa: E501
-    "Envoy DetectorStaticConfigInvalidMaxEjectTime": "test_an_open_time_above_its_own_maximum_is_refused",  # noqa: E501
-    "Resilience4j FixedSizeSlidingWindowMetricsTest": "test_a_count_window_holds_exactly_the_last_so_many",  # noqa: E501
-    "Resilience4j SlidingTimeWindowMetricsTest": "test_a_time_window_holds_whole_buckets_of_the_last_seconds",  # noqa: E501
-    "Resilience4j circuitBreakerTransitionsToOpenAfterWaitDurationInHalfOpenState": "test_a_lost_probe_opens_it_again_when_its_lease_ends",  # noqa: E501
-    "Resilience4j CircuitBreakerConfigTest": "test_a_share_of_nothing_or_of_more_than_all_is_refused",  # noqa: E501
-    "Resilience4j calls_min clamped": "test_a_count_window_smaller_than_the_minimum_of_calls_clamps_it",  # noqa: E501
-}
-
-
-@pytest.mark.parametrize("case", ELSEWHERE)
-def test_the_cases_covered_elsewhere_are(case: str) -> None:
-    here = Path(__file__).parent
-    texts = [file.read_text("utf-8") for file in here.glob("test_*.py")]
-    assert any(f"def {ELSEWHERE[case]}(" in text for text in texts)

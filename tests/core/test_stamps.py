@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import calendar
 import datetime
 import email.utils
 import math
@@ -43,6 +44,11 @@ def test_an_rfc_3339_stamp_is_what_the_standard_library_reads(
     text = moment.replace(tzinfo=zone).isoformat()
     assert rfc_3339(text) == pytest.approx(moment.replace(tzinfo=zone).timestamp(), abs=1e-4)
     assert rfc_3339(moment.isoformat() + "Z") == rfc_3339(moment.isoformat() + "+00:00")
+
+
+def test_a_leap_day_is_one_every_four_years_but_in_most_full_centuries() -> None:
+    found = [year for year in range(1970, 2500) if rfc_3339(f"{year}-02-29T00:00:00Z")]
+    assert found == [year for year in range(1970, 2500) if calendar.isleap(year)]
 
 
 @pytest.mark.parametrize(

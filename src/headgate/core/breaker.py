@@ -32,7 +32,7 @@ RELEASED = Outcome(IGNORED, "released", SILENT)
 EVENTS_MAX = 64
 """Events kept for `take_events`; older ones are dropped and counted."""
 
-# A caller who waits exactly as long as it was told must not come a rounding error too early.
+# Who waits as long as it was told, in several steps, must not come a rounding error too early.
 _TICK_S = 1e-9
 _EXPONENT_MAX = 64
 

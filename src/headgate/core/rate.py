@@ -66,7 +66,7 @@ class _Bucket:
         return missing / self.per_s if missing > _SLACK else 0.0
 
     def take(self, amount: float) -> None:
-        self.level = max(-self.capacity, min(self.capacity, self.level - amount))
+        self.level = max(-self.capacity, self.level - amount)
 
 
 class Rate:

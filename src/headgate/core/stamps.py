@@ -82,7 +82,7 @@ def rfc_3339(text: str) -> float | None:
 
 def _moment(match: re.Match[str], year: int, month: int) -> float | None:
     day, hour, minute, second = (int(match[part]) for part in ("d", "h", "mi", "s"))
-    is_date = year >= 1970 and 1 <= month <= 12 and 1 <= day <= _DAYS[month - 1]
+    is_date = year >= 1970 and 1 <= month <= 12 and 1 <= day <= _days_in(year, month)
     # 60 is a leap second, as both standards allow.
     if not is_date or hour > 23 or minute > 59 or second > 60:
         return None

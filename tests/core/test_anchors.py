@@ -1,0 +1,67 @@
+"""Cases from the suites of other breakers, budgets, limits and clients, each with the test of ours
+that holds it. Those with a test of their own stand in test_breaker_anchors.py.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+CASES = """
+Hystrix testTripCircuit: exactly_the_ratio_opens_and_less_does_not
+Hystrix testLowVolumeDoesNotTripCircuit: faults_below_the_minimum_of_calls_decide_nothing
+Polly BreakAsync_Ok: an_open_breaker_says_how_long_and_means_it
+Polly HalfOpen_EnsureBreakDuration: a_failed_probe_opens_it_again_for_longer
+Polly OnActionFailureAsync_EnsureBreakDurationNotOverflow: a_breaker_that_never_recovers_does_not_overflow
+Polly OnActionFailure_EnsureLock: the_machine_is_touched_by_nobody_who_does_not_hold_the_lock
+Polly OnActionPreExecute_..StackTraceDoesNotGrow: the_traceback_of_a_refusal_does_not_grow
+Polly GetHealthInfo_EnsureWindowRespected: a_time_window_holds_whole_buckets_of_the_last_seconds
+Polly GetHealthInfo_EnsureSamplingDurationRespected: faults_older_than_the_window_are_forgotten
+Finagle FailureAccrualFactory default policy is hybrid: faults_of_any_origin_in_a_row_open_it_where_that_is_set
+Finagle FailureAccrualPolicy minimum requests: faults_below_the_minimum_of_calls_decide_nothing
+Finagle classifier ok, failure, ignorable: each_outcome_means_what_the_design_says
+Finagle RetryBudget floor: the_floor_alone_allows_so_many_repeats_and_no_more
+Finagle RetryBudget share: ten_first_attempts_pay_for_one_repeat
+Finagle RetryBudget empty: without_a_floor_and_a_share_nothing_is_repeated
+Finagle RetryBudget ttl: first_attempts_and_repeats_count_for_ten_seconds
+Envoy BasicFlow5xxViaHttpCodes: a_status_alone_is_an_outcome
+Envoy split_external_local_origin_errors: any_byte_of_the_endpoint_ends_the_row_of_local_faults
+Envoy DetectorStaticConfigInvalidMaxEjectTime: an_open_time_above_its_own_maximum_is_refused
+Resilience4j FixedSizeSlidingWindowMetricsTest: a_count_window_holds_exactly_the_last_so_many
+Resilience4j SlidingTimeWindowMetricsTest: a_time_window_holds_whole_buckets_of_the_last_seconds
+Resilience4j LockFreeMetricsContentionTest: no_count_is_lost_between_threads
+Resilience4j circuitBreakerTransitionsToOpenAfterWaitDurationInHalfOpenState: a_lost_probe_opens_it_again_when_its_lease_ends
+Resilience4j CircuitBreakerConfigTest rates: a_share_of_nothing_or_of_more_than_all_is_refused
+Resilience4j CircuitBreakerConfigTest counts: a_count_below_one_is_refused
+Resilience4j CircuitBreakerConfigTest durations: a_duration_that_is_none_is_refused
+Resilience4j calls_min clamped: a_count_window_smaller_than_the_minimum_of_calls_clamps_it
+Resilience4j CircuitBreakerExceptionHandlingTest: a_judge_decides_about_results_and_exceptions
+Resilience4j CircuitBreakerResultHandlingTest: a_judge_decides_about_results_and_exceptions
+pybreaker test_generator: a_generator_is_one_call_from_its_first_item_to_its_last
+pybreaker test_fail_thread_safety: no_count_is_lost_between_threads
+pybreaker test_half_open_thread_safety: threads_at_the_half_open_moment_make_one_call
+openai test_parse_retry_after_header: each_spelling_of_retry_after_is_understood
+openai test_does_not_retry_retry_after_above_max: a_retry_after_of_more_than_a_minute_is_not_waited_for
+openai test_invalid_retry_after_date_does_not_mask_status_error: what_is_no_wait_says_nothing
+openai test_retries_taken: a_call_has_three_attempts
+concurrency-limits AIMDLimitTest increaseOnSuccess: a_success_where_the_room_was_used_makes_one_more
+concurrency-limits AIMDLimitTest decreaseOnDrops: a_drop_takes_a_tenth
+concurrency-limits AIMDLimitTest successOverflow: it_stays_between_its_bounds
+concurrency-limits releaseOnCancellation: other_outcomes_teach_nothing_and_give_the_place_back
+concurrency-limits rejectWhenBacklogSizeReached: a_full_queue_refuses_and_each_priority_has_its_own_places
+concurrency-limits timeoutAcquireRaceCondition: who_was_called_or_has_left_is_not_called_again
+"""  # noqa: E501
+PAIRS = [line.split(": ") for line in CASES.strip().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def tests() -> str:
+    """The text of every test of this repository."""
+    files = Path(__file__).parents[1].rglob("test_*.py")
+    return "\n".join(file.read_text("utf-8") for file in files)
+
+
+@pytest.mark.parametrize(("case", "ours"), PAIRS, ids=[case for case, _ in PAIRS])
+def test_the_case_is_held_by_a_test_of_ours(case: str, ours: str, tests: str) -> None:
+    assert f"def test_{ours}(" in tests, case
