@@ -41,7 +41,7 @@ def test_openai_2_and_anthropic_0_work_unchanged(gate: Any, provider: FakeProvid
     }
     assert told["messages"] is True
     assert told["streams"] == [True, True]
-    assert told["replays"] == dict.fromkeys(DIALECTS, [True, True, True])
+    assert told["replays"] == {dialect: [True, True, True] for dialect in DIALECTS}
     assert all("; hit; " in status for status in told["async"])
     assert told["errors"] == ["BadRequestError", "BadRequestError", "NotFoundError"]
     assert "fake-large" in told["models"]

@@ -1,5 +1,5 @@
-"""Streams are kept and replayed: a hit is the miss once more, event by event, whichever SDK reads it
-and however; and one entry answers both shapes with equal meaning.
+"""Streams are kept and replayed: a hit is the miss once more, event by event, whichever SDK reads
+it and however; and one entry answers both shapes with equal meaning.
 """
 
 from __future__ import annotations
