@@ -76,7 +76,7 @@ class Listener:
 
     def _socket_of_reply(self) -> Any:
         """A reply that closes its connection has taken the socket with it."""
-        return self.reply.fp.raw._sock  # type: ignore[attr-defined]
+        return self.reply.fp.raw._sock
 
 
 class Posting(threading.Thread):
