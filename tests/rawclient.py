@@ -9,8 +9,8 @@ from typing import Any, Self
 
 CHAT, MESSAGES = "/v1/chat/completions", "/v1/messages"
 QUESTION: Any = [{"role": "user", "content": "Capital of France?"}]
-# Closing with this set sends a reset instead of an end of file.
-_NO_LINGER = struct.pack("ii", 1, 0)
+NO_LINGER = (socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+"""An option of sockets: closing with it sends a reset instead of an end of file."""
 
 
 def question(path: str = CHAT, *lines: str, **fields: Any) -> bytes:
@@ -62,10 +62,10 @@ class RawClient:
 
     def rest(self) -> bytes:
         """Everything the server says until it closes. Raises ConnectionResetError on a reset."""
-        said = b""
+        pieces = []
         while piece := self._receive(65_536):
-            said += piece
-        return said
+            pieces.append(piece)
+        return b"".join(pieces)
 
     def ends_with_a_reset(self) -> bool:
         """Whether the server's end is a reset and not an end of file; reads what comes before."""
@@ -93,7 +93,7 @@ class RawClient:
 
     def leave(self, by: str = "fin") -> None:
         if by == "rst":
-            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
+            self.socket.setsockopt(*NO_LINGER)
         self.socket.close()
 
 
@@ -119,12 +119,13 @@ def body_of(reply: bytes) -> bytes:
 
 
 def _dechunked(rest: bytes) -> bytes:
-    body = b""
+    pieces, place = [], 0
     while True:
-        line, found, rest = rest.partition(b"\r\n")
-        size = int(line, 16) if found else -1
-        if size < 0 or len(rest) < size + 2:
+        end = rest.find(b"\r\n", place)
+        size = int(rest[place:end], 16) if end > place else -1
+        if size < 0 or len(rest) < end + size + 4:
             raise EOFError("the last chunk is missing")
-        body, rest = body + rest[:size], rest[size + 2 :]
+        pieces.append(rest[end + 2 : end + 2 + size])
+        place = end + size + 4
         if size == 0:
-            return body
+            return b"".join(pieces)

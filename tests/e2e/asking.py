@@ -91,4 +91,4 @@ def asking(cache: CacheConfig | None = None, **settings: Any) -> Iterator[Asking
 
 def hit(got: Got) -> bool:
     """Whether a reply came from the cache."""
-    return got.headers["cache-status"].startswith("headgate; hit; ttl=")
+    return got.headers.get("cache-status", "").startswith("headgate; hit; ttl=")
