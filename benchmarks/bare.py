@@ -1,7 +1,8 @@
 """Bare uvicorn applications: the limits that the gateway is measured against, and its upstream.
 
-`answer` reads the body and answers constant bytes; `forward` reads the body, sends it upstream with
-the gateway's own client (`UPSTREAM` names the URL) and answers what comes back.
+`answer` reads the body and answers constant bytes; `stream` answers a constant stream, each event a
+write of its own; `forward` reads the body, sends it upstream with the gateway's own client
+(`UPSTREAM` names the URL) and answers what comes back, a stream piece by piece.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any
 import uvicorn
 
 from headgate.providers.settings import ProviderConfig
-from headgate.providers.wire import WireLimits
+from headgate.providers.wire import WireLimits, WireReply
 from headgate.providers.wire_client import open_wire
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]
@@ -30,6 +31,19 @@ HEADERS = [
     (b"headgate-attempts", b"0"),
 ]
 """Those of a hit: the limit is to answer the same bytes, and uvicorn checks each header."""
+
+
+DELTA = (
+    b'data: {"id":"chatcmpl-1","object":"chat.completion.chunk","created":1,"model":"gpt-4o",'
+    b'"choices":[{"index":0,"delta":{"content":" word"},"finish_reason":null}]}\n\n'
+)
+FINISH = (
+    b'data: {"id":"chatcmpl-1","object":"chat.completion.chunk","created":1,"model":"gpt-4o",'
+    b'"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\n'
+)
+EVENTS = [DELTA] * 198 + [FINISH, b"data: [DONE]\n\n"]
+"""200 events, as a chat model sends them."""
+STREAM_HEADERS = [(b"content-type", b"text/event-stream; charset=utf-8"), *HEADERS[1:]]
 
 
 async def body_of(receive: Receive) -> bytes:
@@ -54,6 +68,14 @@ async def answer(scope: dict[str, Any], receive: Receive, send: Send) -> None:
     await reply(send, ANSWER, HEADERS)
 
 
+async def stream(scope: dict[str, Any], receive: Receive, send: Send) -> None:
+    await body_of(receive)
+    await send({"type": "http.response.start", "status": 200, "headers": STREAM_HEADERS})
+    for event in EVENTS:
+        await send({"type": "http.response.body", "body": event, "more_body": True})
+    await send({"type": "http.response.body", "body": b""})
+
+
 class Forward:
     """Forwards every request to one URL."""
 
@@ -70,18 +92,32 @@ class Forward:
         )
         url = self._url + scope["path"]
         got = await self._wire.send("POST", url, headers, body, WireLimits())
+        kept = [(name, value) for name, value in got.headers if name == b"content-type"]
+        if kept and kept[0][1].startswith(b"text/event-stream"):
+            await self._pass_on(got, kept, send)
+            return
         content = await got.read()
         await got.aclose()
-        kept = [(name, value) for name, value in got.headers if name == b"content-type"]
         await reply(send, content, kept)
+
+    async def _pass_on(
+        self, got: WireReply, headers: list[tuple[bytes, bytes]], send: Send
+    ) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        async for piece in got.chunks():
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+        await got.aclose()
+        await send({"type": "http.response.body", "body": b""})
 
 
 def main() -> None:
     arguments = argparse.ArgumentParser()
-    arguments.add_argument("application", choices=["answer", "forward"])
+    arguments.add_argument("application", choices=["answer", "stream", "forward"])
     arguments.add_argument("--port", type=int)
     chosen = arguments.parse_args()
-    app: Any = answer if chosen.application == "answer" else Forward(os.environ["UPSTREAM"])
+    app: Any = {"answer": answer, "stream": stream}.get(chosen.application)
+    if app is None:
+        app = Forward(os.environ["UPSTREAM"])
     uvicorn.run(
         app, port=chosen.port, http="httptools", loop="uvloop", ws="none", lifespan="off",
         log_level="error", access_log=False, server_header=False, proxy_headers=False,

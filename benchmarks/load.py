@@ -70,6 +70,12 @@ def resident_bytes(pid: int) -> int:
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
+def peak_bytes(pid: int) -> int:
+    """The most memory of a process that was resident at any time."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return 1024 * int(status.split("VmHWM:")[1].split()[0])
+
+
 def request(path: str, body: bytes) -> bytes:
     """One HTTP request as the load sends it."""
     head = (
@@ -78,6 +84,13 @@ def request(path: str, body: bytes) -> bytes:
         f"user-agent: OpenAI/Python\r\ncontent-length: {len(body)}\r\n\r\n"
     )
     return head.encode() + body
+
+
+def _is_complete(head: bytes, body: bytes) -> bool:
+    """Whether a reply with this head (in lower case) has all of its body."""
+    if b"transfer-encoding: chunked" in head:
+        return body.endswith(b"\r\n0\r\n\r\n")
+    return len(body) >= int(head.split(b"content-length:")[1].split(b"\r\n")[0])
 
 
 class Asker(asyncio.Protocol):
@@ -95,10 +108,7 @@ class Asker(asyncio.Protocol):
     def data_received(self, piece: bytes) -> None:
         self._buffer += piece
         head, gap, rest = self._buffer.partition(b"\r\n\r\n")
-        if not gap:
-            return
-        length = int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0])
-        if len(rest) < length:
+        if not (gap and _is_complete(head.lower(), rest)):
             return
         if not head.startswith(b"HTTP/1.1 200"):
             self.done.set_exception(RuntimeError(self._buffer.decode("utf-8", "replace")))
@@ -133,3 +143,19 @@ def cpu_us_per_request(port: int, pid: int, requests: list[bytes], connections: 
     before_ns = cpu_ns(pid)
     uvloop.run(_ask_all(port, iter(requests), connections))
     return (cpu_ns(pid) - before_ns) / 1000 / len(requests)
+
+
+def first_byte_us(port: int, content: bytes) -> float:
+    """Elapsed microseconds from the request to the first byte of the reply's body, on a connection
+    of its own that is warm; the rest of the reply is read and thrown away."""
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        started_ns = time.perf_counter_ns()
+        connection.sendall(content)
+        seen = b""
+        while b"data: " not in seen:
+            seen += connection.recv(65_536)
+        elapsed_ns = time.perf_counter_ns() - started_ns
+        while not seen.endswith(b"\r\n0\r\n\r\n"):
+            seen = seen[-8:] + connection.recv(65_536)
+    return elapsed_ns / 1000

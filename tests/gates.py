@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import json
 import socket
@@ -72,6 +73,18 @@ class Address:
             return answer
 
 
+class _Located:
+    """An ASGI application that notes in which loop it is served."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self.loop: asyncio.AbstractEventLoop | None = None
+        self._gateway = gateway
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        self.loop = self.loop or asyncio.get_running_loop()
+        await self._gateway(scope, receive, send)
+
+
 class Gate(Address):
     """A gateway in a thread, with its runtime at hand."""
 
@@ -79,9 +92,10 @@ class Gate(Address):
         self._socket = socket.create_server(("127.0.0.1", 0))
         super().__init__(self._socket.getsockname()[1])
         self.runtime = Runtime(config)
+        self._app = _Located(Gateway(self.runtime))
         self._server = uvicorn.Server(
             uvicorn.Config(
-                Gateway(self.runtime), http="httptools", loop="uvloop", ws="none", lifespan="on",
+                self._app, http="httptools", loop="uvloop", ws="none", lifespan="on",
                 log_level="warning", log_config=None, access_log=False, server_header=False,
                 proxy_headers=False, timeout_graceful_shutdown=5,
             )
@@ -93,6 +107,16 @@ class Gate(Address):
         self._server.should_exit = True
         self._thread.join()
         self._socket.close()
+
+    def tasks(self) -> list[str]:
+        """What runs in its loop, this question left out."""
+
+        async def look() -> list[str]:
+            others = asyncio.all_tasks() - {asyncio.current_task()}
+            return [repr(task.get_coro()) for task in others]
+
+        assert self._app.loop is not None
+        return asyncio.run_coroutine_threadsafe(look(), self._app.loop).result(10)
 
     def stats(self) -> dict[str, Any]:
         return self.runtime.stats()

@@ -28,6 +28,8 @@ class RawClient:
     """One connection to a port of this machine; use it in a `with` block."""
 
     def __init__(self, port: int, *, receive_buffer_bytes: int = 0) -> None:
+        self.heard = bytearray()
+        """All that was received."""
         self.socket = socket.socket()
         if receive_buffer_bytes:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer_bytes)
@@ -52,7 +54,7 @@ class RawClient:
         """What comes, up to and with `ending`. Raises EOFError where the server ends before."""
         said = b""
         while not said.endswith(ending):
-            piece = self.socket.recv(1)
+            piece = self._receive(1)
             if not piece:
                 raise EOFError(said)
             said += piece
@@ -61,7 +63,7 @@ class RawClient:
     def rest(self) -> bytes:
         """Everything the server says until it closes. Raises ConnectionResetError on a reset."""
         said = b""
-        while piece := self.socket.recv(65_536):
+        while piece := self._receive(65_536):
             said += piece
         return said
 
@@ -83,6 +85,11 @@ class RawClient:
         finally:
             self.socket.settimeout(10)
         return False
+
+    def _receive(self, most_bytes: int) -> bytes:
+        piece = self.socket.recv(most_bytes)
+        self.heard += piece
+        return piece
 
     def leave(self, by: str = "fin") -> None:
         if by == "rst":

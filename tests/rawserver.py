@@ -157,19 +157,44 @@ async def serving(peer: Peer) -> None:
         await peer.send(OK)
 
 
-def certificate(folder: Path) -> Path:
-    """A file with a fresh key and its self-signed certificate for 127.0.0.1."""
-    file = folder / "certificate.pem"
-    command = (
-        "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 "
-        "-subj /CN=127.0.0.1 -addext subjectAltName=IP:127.0.0.1"
-    )
-    made = subprocess.run(
-        [*command.split(), "-keyout", file, "-out", "/dev/stdout"], check=True, capture_output=True
-    )
-    with file.open("ab") as end:
-        end.write(made.stdout)
+def certificate(folder: Path, *, host: str = "127.0.0.1", is_expired: bool = False) -> Path:
+    """A file with a fresh key and its self-signed certificate for `host`; one that is expired was
+    valid for a day in 2020."""
+    file = folder / f"certificate-{host}-{is_expired}.pem"
+    name = "IP" if host[0].isdigit() else "DNS"
+    settings = folder / "openssl.cnf"
+    settings.write_text(_AUTHORITY.format(folder=folder, name=f"{name}:{host}"))
+    (folder / "index").write_text("")
+    (folder / "serial").write_text("01")
+    dates = ["20200101000000Z", "20200102000000Z" if is_expired else "20400101000000Z"]
+    key, asked = folder / "key.pem", folder / "asked.pem"
+    _openssl("req -new -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes", "-subj",
+             f"/CN={file.stem}", "-keyout", str(key), "-out", str(asked))  # fmt: skip
+    _openssl("ca -batch -selfsign -notext", "-config", str(settings), "-in",
+             str(asked), "-keyfile", str(key), "-startdate", dates[0], "-enddate", dates[1],
+             "-out", str(file))  # fmt: skip
+    file.write_text(key.read_text() + file.read_text())
     return file
+
+
+_AUTHORITY = """[ca]
+default_ca = own
+[own]
+database = {folder}/index
+serial = {folder}/serial
+new_certs_dir = {folder}
+default_md = sha256
+policy = any
+x509_extensions = names
+[any]
+commonName = supplied
+[names]
+subjectAltName = {name}
+"""
+
+
+def _openssl(command: str, *more: str) -> None:
+    subprocess.run(["openssl", *command.split(), *more], check=True, capture_output=True)
 
 
 def server_tls(certificate: Path) -> ssl.SSLContext:

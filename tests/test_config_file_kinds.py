@@ -15,6 +15,7 @@ from headgate.types import Secret
 PORT = Annotated[int, Bounds(0, 65535)]
 TTL = Annotated[Seconds, Bounds(0, above=True)]
 SIZE = Annotated[Bytes, Bounds(1024)]
+RATIO = Annotated[float, Bounds(0, 1, above=True)]
 CHOICE = Literal["lru", "fifo"]
 TEXTS = tuple[str, ...]
 
@@ -30,6 +31,10 @@ TEXTS = tuple[str, ...]
         (TTL, 7, 7.0),
         (Annotated[Seconds | None, Bounds(0, above=True)], "2h", 7200.0),
         (SIZE, "64KB", 64_000),
+        (RATIO, 0.5, 0.5),
+        (RATIO, 1, 1.0),
+        (RATIO, Expanded(" 0.25 "), 0.25),
+        (Annotated[float | None, Bounds(0)], 2, 2.0),
         (SIZE, "1KiB", 1024),
         (SIZE, 2048, 2048),
         (bool, False, False),
@@ -62,6 +67,11 @@ def test_a_value_is_read(annotation: Any, written: Any, value: Any) -> None:
         (TTL, float("inf"), "expected a duration"),
         (TTL, True, "expected a duration"),
         (TTL, {}, "got a table"),
+        (RATIO, "0.5", 'expected a number, got "0.5"'),
+        (RATIO, True, "expected a number, got true"),
+        (RATIO, 0, "must be more than 0 and at most 1, got 0"),
+        (RATIO, 1.5, "must be more than 0 and at most 1, got 1.5"),
+        (RATIO, float("nan"), "must be more than 0 and at most 1, got NaN"),
         (SIZE, "1K", 'expected a size such as 64KB, 256MB or 1GiB, got "1K"'),
         (SIZE, "1KB", 'must be at least 1024B, got "1KB"'),
         (bool, 1, "expected true or false, got 1"),
@@ -85,7 +95,7 @@ def test_a_wrong_value_is_told_what_would_be_right(
         kind_of(annotation).parse(written)
 
 
-@pytest.mark.parametrize("annotation", [PORT, TTL, SIZE, bool, CHOICE, TEXTS, Secret])
+@pytest.mark.parametrize("annotation", [PORT, TTL, SIZE, RATIO, bool, CHOICE, TEXTS, Secret])
 def test_no_message_repeats_what_came_from_the_environment(annotation: Any) -> None:
     for value in (Expanded("s3cret word\n"), [Expanded("s3cret"), 1]):
         with pytest.raises(ValueError, match=r"expected|contains") as caught:
@@ -107,6 +117,8 @@ def test_a_secret_is_kept_and_never_spelled() -> None:
         (PORT, 4000, "4000"),
         (TTL, 3600.0, '"1h"'),
         (SIZE, 256_000_000, '"256MB"'),
+        (RATIO, 0.125, "0.125"),
+        (RATIO, 1.0, "1"),
         (bool, True, "true"),
         (str, 'a"b', '"a\\"b"'),
         (TEXTS, ("a", "b"), '["a", "b"]'),
@@ -122,6 +134,7 @@ def test_a_value_is_spelled_as_in_a_file(annotation: Any, value: Any, spelled: s
         (PORT, {"type": "integer", "minimum": 0, "maximum": 65535}),
         (TTL, {"type": "number", "exclusiveMinimum": 0}),
         (SIZE, {"type": "integer", "minimum": 1024}),
+        (RATIO, {"type": "number", "exclusiveMinimum": 0, "maximum": 1}),
         (int, {"type": "integer"}),
     ],
 )

@@ -112,7 +112,10 @@ def test_what_breaks_the_body_is_told_and_raised() -> None:
     assert (seen.chunks, seen.error, seen.told) == ([DELTA], error, [(error, 1)])
 
 
-@pytest.mark.parametrize("garbage", [b"data: {nonsense\n\n", b"data: 5\n\n", b"data: [DONE\n\n"])
+GARBAGE = [b"data: {nonsense\n\n", b"data: 5\n\n", b"data: [DONE\n\n", b"da\0ta: {}\n\n"]
+
+
+@pytest.mark.parametrize("garbage", [*GARBAGE, DELTA.replace(b"Paris", b"Par\xff"), b"\0" + DELTA])
 def test_what_is_no_event_of_the_dialect_is_not_handed_on(garbage: bytes) -> None:
     seen = read(DELTA + garbage + FINISH + DONE)
     assert seen.chunks == [DELTA]
@@ -128,7 +131,8 @@ def test_after_the_marker_nothing_is_looked_at_or_kept() -> None:
 
 def test_a_break_after_the_marker_is_no_reason_to_forget_the_answer() -> None:
     seen = read(DELTA, FINISH, DONE, StreamBroken("reset"))
-    assert seen.told == [(None, 2)]
+    assert (seen.told, seen.error) == ([(None, 2)], None)
+    assert seen.content == DELTA + FINISH + DONE
 
 
 def test_an_error_event_is_handed_on_and_the_end_after_it_is_a_clean_one() -> None:

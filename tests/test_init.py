@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import headgate
-from headgate import config, errors, runtime
+from headgate import circuitbreaker, config, errors, runtime
 
 PACKAGE = Path(headgate.__file__).parent
 SCRIPT = """
@@ -70,6 +70,8 @@ def test_the_public_names_are_those_of_their_modules() -> None:
     assert headgate.Runtime is runtime.Runtime
     assert headgate.Config is config.Config
     assert headgate.errors is errors
+    assert headgate.circuit is circuitbreaker.circuit
+    assert headgate.CircuitBreaker is circuitbreaker.CircuitBreaker
     assert headgate.__version__ == importlib.metadata.version("headgate")
     assert set(headgate.__all__) <= set(dir(headgate))
 

@@ -35,6 +35,14 @@ def test_a_call_is_counted_with_its_tokens_and_latency() -> None:
     assert row["latency_p99"] == pytest.approx(300, rel=ERROR)
 
 
+def test_tokens_may_be_booked_apart_from_their_call() -> None:
+    metrics = Metrics()
+    metrics.record_usage("m", Usage(9, 1, 4))
+    metrics.record_call("m", 1.0)
+    row = metrics.snapshot()["by_model"]["m"]
+    assert (row["calls"], row["tokens_in"], row["tokens_out"], row["tokens_cached"]) == (1, 9, 1, 4)
+
+
 def test_a_hit_is_counted_before_a_snapshot_shows_anything() -> None:
     metrics = Metrics()
     for _ in range(FOLD - 1):

@@ -101,6 +101,41 @@ def test_a_closed_portal_lets_nobody_in(portal: Portal) -> None:
         portal.submit(bottom, a_call(nothing))
 
 
+def test_a_call_that_comes_while_the_portal_closes_still_ends(
+    monkeypatch: pytest.MonkeyPatch, portal: Portal
+) -> None:
+    async def nothing() -> None: ...
+
+    at_home(portal, nothing)
+    closing = threading.Thread(target=portal.close)
+    hand_over = asyncio.run_coroutine_threadsafe
+    was_open: list[bool] = []
+
+    def slowly(coroutine: Any, loop: asyncio.AbstractEventLoop) -> Any:
+        closing.start()
+        if not portal._lock.locked():
+            closing.join()
+        was_open.append(not loop.is_closed())
+        return hand_over(coroutine, loop)
+
+    monkeypatch.setattr(asyncio, "run_coroutine_threadsafe", slowly)
+    answer = portal.submit(bottom, a_call(nothing))
+    closing.join(LONG_S)
+    assert was_open == [True]
+    assert concurrent.futures.wait([answer], LONG_S).done == {answer}
+
+
+def test_a_call_to_a_loop_that_its_server_has_ended_is_told_so(portal: Portal) -> None:
+    async def adopt() -> None:
+        portal.adopt(asyncio.get_running_loop())
+
+    async def nothing() -> None: ...
+
+    asyncio.run(adopt())
+    with pytest.raises(Closed, match="has ended"):
+        portal.submit(bottom, a_call(nothing))
+
+
 def test_closing_runs_the_last_thing_at_home_and_ends_the_thread(portal: Portal) -> None:
     threads: list[threading.Thread] = []
 

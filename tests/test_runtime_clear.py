@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from headgate.runtime import Runtime
 from headgate.testing import FakeClock
 from headgate.types import EVERYTHING
+
+
+class Moody:
+    """Lets itself be copied when it is stored, and refuses later."""
+
+    copies = 0
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Moody:
+        self.copies += 1
+        if self.copies > 1:
+            raise RuntimeError("not now")
+        return self
 
 
 @pytest.fixture
@@ -44,3 +57,11 @@ def test_clear_selects_by_age_and_key_and_counts_without_removing(clock: FakeClo
         assert runtime.clear(older_than=30) == 1
         assert runtime.clear(key=old.key) == 0
         assert runtime.clear(key=new.key) == 1
+
+
+def test_a_stored_object_that_refuses_to_be_copied_now_is_forgotten_and_asked_for_again(
+    runtime: Runtime,
+) -> None:
+    first, second = Moody(), Moody()
+    assert runtime.cached_llm_call("p", "m", {}, lambda: first) is first
+    assert runtime.cached_llm_call("p", "m", {}, lambda: second) is second

@@ -126,7 +126,11 @@ class Stubborn:
         raise self._error
 
 
-REFUSALS = [TypeError(), ValueError(), AttributeError(), NotImplementedError(), RecursionError()]
+class Own(Exception):
+    """Of the class that is to be copied."""
+
+
+REFUSALS = [TypeError(), RecursionError(), RuntimeError(), KeyError(), Own()]
 
 
 @pytest.mark.parametrize("error", REFUSALS, ids=repr)

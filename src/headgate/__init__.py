@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from headgate import errors
+    from headgate.circuitbreaker import CircuitBreaker, circuit
     from headgate.config import Config
     from headgate.runtime import Runtime
 
     __version__: str
 
-__all__ = ["Config", "Runtime", "__version__", "errors"]
+__all__ = ["CircuitBreaker", "Config", "Runtime", "__version__", "circuit", "errors"]
 
 
 def __getattr__(name: str) -> Any:
@@ -25,6 +26,8 @@ def __getattr__(name: str) -> Any:
         return importlib.import_module("headgate.runtime").Runtime
     if name == "Config":
         return importlib.import_module("headgate.config").Config
+    if name in ("CircuitBreaker", "circuit"):
+        return getattr(importlib.import_module("headgate.circuitbreaker"), name)
     if name == "errors":
         return importlib.import_module("headgate.errors")
     if name == "__version__":

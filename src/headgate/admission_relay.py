@@ -14,7 +14,8 @@ from urllib.parse import urlsplit
 
 from msgspec import Struct
 
-from headgate.admission import CREDENTIAL_HEADERS, Admission, Head, asks_usage
+from headgate.admission import Admission, asks_usage
+from headgate.admission_head import CREDENTIAL_HEADERS, Head
 from headgate.config import Config
 from headgate.core.controls import read_controls
 from headgate.core.fingerprint import USAGE_OPERATIONS, route_of, without_shape

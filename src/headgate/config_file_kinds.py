@@ -168,7 +168,7 @@ def _real(bounds: Bounds) -> Kind:
         return float(_within(bounds, number, bounds.describe(), value))
 
     schema = {"anyOf": [_number_schema("number", bounds), _VARIABLE_SCHEMA]}
-    return Kind("number", parse, schema, lambda number: f"{number:g}")
+    return Kind("number", parse, schema, lambda number: f"{number:.15g}")
 
 
 def _from_environment(text: str) -> float | str:

@@ -4,6 +4,7 @@
       ConfigError            at start only: file, key, line, what would be right
       BadRequest             the caller's request cannot be understood (4xx)
       Refused                we said no before sending: sent is False
+        BreakerOpen          what was to be called keeps failing
         CacheOnlyMiss        `only-if-cached` and nothing stored
         UnknownModel         no target for this model
       UpstreamFailed         the provider, or the way to it
@@ -89,6 +90,15 @@ class Refused(HeadgateError):
 
     status_hint = 503
     code = "refused"
+
+
+class BreakerOpen(Refused):
+    """A circuit breaker refuses, because what it guards keeps failing.
+
+    `retry_after_s` is when it will be tried again; None if a person has opened the breaker.
+    """
+
+    code = "provider_unavailable"
 
 
 class CacheOnlyMiss(Refused):

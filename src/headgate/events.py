@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable
 
 from headgate.core.inspection import END, USAGE, Inspection
-from headgate.core.sse import Splitter, parse_event
+from headgate.core.sse import Splitter, is_sound, parse_event
 from headgate.errors import StreamBroken, UpstreamFailed, UpstreamGarbled
 from headgate.stream import UsageEvent
 from headgate.types import Body
@@ -73,7 +73,8 @@ class Events:
             else:
                 self._take(self._splitter.feed(piece))
         except UpstreamFailed as error:
-            self._failure = error
+            # An answer that is complete and kept must not be an error to those who read it live.
+            self._failure = StopAsyncIteration() if self.inspection.is_finished else error
 
     def _take(self, events: list[bytes]) -> None:
         """Looks at complete events and makes them ready, joined as they came."""
@@ -81,7 +82,7 @@ class Events:
         try:
             for raw in events:
                 finished = inspection.is_finished
-                kind = inspection.read(*parse_event(raw))
+                kind = self._kind_of(raw)
                 if kind == USAGE:
                     self._make_ready(good)
                     good = []
@@ -96,6 +97,12 @@ class Events:
         finally:
             self._make_ready(good)
 
+    def _kind_of(self, raw: bytes) -> str:
+        """Raises UpstreamGarbled for what is no event of the dialect."""
+        if not is_sound(raw):
+            raise UpstreamGarbled("the stream has something in it that is no event")
+        return self.inspection.read(*parse_event(raw))
+
     def _take_end(self) -> BaseException:
         """The provider's body has ended. A terminal marker needs no blank line after it; anything
         else that has none was cut off."""
@@ -107,7 +114,7 @@ class Events:
 
     def _take_marker(self, raw: bytes) -> None:
         try:
-            kind = self.inspection.read(*parse_event(raw))
+            kind = self._kind_of(raw)
         except UpstreamGarbled:
             return
         if kind == END:

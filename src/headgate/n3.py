@@ -12,19 +12,21 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from headgate.circuitbreaker import CircuitBreaker
 from headgate.clock import Clock, SystemClock
 from headgate.config import Config
 from headgate.core.freshness import is_fresh
+from headgate.errors import BreakerOpen as CircuitBreakerError
 from headgate.invocation import Keys
 from headgate.layers.settings import CacheConfig
 from headgate.metrics import Metrics
 from headgate.runtime import Runtime
-from headgate.stream import Value, entry_value
+from headgate.stream import UNCOPIED, Value, entry_value
 from headgate.types import NO_CONTROLS, Entry, Usage
 
 Params = Mapping[str, Any] | None
 
-_LATER = ("LLMBatcher", "CircuitBreaker")
+_LATER = ("LLMBatcher",)
 
 
 class _Engine:
@@ -86,7 +88,8 @@ class LLMCache:
         engine = self._engine
         key = engine.keys.of_prompt(prompt, model, params, "")
         entry = engine.in_memory(key) or engine.on_disk(key)
-        return None if entry is None else entry_value(entry)
+        answer = UNCOPIED if entry is None else entry_value(entry)
+        return None if answer is UNCOPIED else answer
 
     def put(self, prompt: Any, model: str, params: Params, response: Any) -> None:
         """Stores a copy of `response`, in place of an older one.
@@ -147,9 +150,9 @@ class LLMCache:
         runtime = engine.runtime
         started_s = runtime.clock.monotonic()
         entry = engine.in_memory(engine.keys.of_prompt(prompt, model, params, ""))
-        if entry is None:
+        answer = UNCOPIED if entry is None else entry_value(entry)
+        if answer is UNCOPIED:
             return runtime.cached_llm_call(prompt, model, params, call_func)
-        answer = entry_value(entry)
         runtime.metrics.record_hit(model, (runtime.clock.monotonic() - started_s) * 1000)
         return answer
 
@@ -240,6 +243,8 @@ def __getattr__(name: str) -> Any:
 
 
 # As generated backends spell them.
+_CircuitBreaker = CircuitBreaker
+_CircuitBreakerError = CircuitBreakerError
 _LLMCache = LLMCache
 _LLMMetrics = LLMMetrics
 _cached_llm_call = cached_llm_call

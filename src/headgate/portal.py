@@ -54,13 +54,23 @@ class Portal:
             self._loop = loop
 
     def submit(self, service: Service, call: Call) -> Future[Reply | Raised]:
-        """Puts `call` through `service` on the home loop, from any thread."""
+        """Puts `call` through `service` on the home loop, from any thread. Raises Closed."""
         return self.spawn(lambda: _enter(service, call))
 
     def spawn(self, work: Callable[[], Coroutine[Any, Any, T]]) -> Future[T]:
-        """Runs the coroutine that `work` makes on the home loop, from any thread."""
-        home = self._home()
-        return asyncio.run_coroutine_threadsafe(work(), home)
+        """Runs the coroutine that `work` makes on the home loop, from any thread. Raises Closed.
+
+        Under the lock that `close` takes: what is handed over later would find no loop, or one that
+        has ended all it knew of, and its caller would wait for ever.
+        """
+        with self._lock:
+            home = self._home()
+            entering = work()
+            try:
+                return asyncio.run_coroutine_threadsafe(entering, home)
+            except RuntimeError:
+                entering.close()
+                raise Closed("the server whose event loop this runtime used has ended") from None
 
     async def wait(self, answer: Future[T] | asyncio.Future[T]) -> T:
         """The answer to a submitted call, awaited in any event loop, where it may be wrapped.
@@ -84,18 +94,18 @@ class Portal:
             return False
 
     def _home(self) -> asyncio.AbstractEventLoop:
-        with self._lock:
-            if self._closed:
-                raise Closed("the runtime is closed")
-            if self._loop is not None and self._process_id == os.getpid():
-                return self._loop
-            self._process_id = os.getpid()
-            loop = self._loop = asyncio.new_event_loop()
-            self._thread = threading.Thread(
-                target=_run_loop, args=(loop,), name="headgate", daemon=True
-            )
-            self._thread.start()
-            return loop
+        """Holds `_lock`."""
+        if self._closed:
+            raise Closed("the runtime is closed")
+        if self._loop is not None and self._process_id == os.getpid():
+            return self._loop
+        self._process_id = os.getpid()
+        loop = self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(
+            target=_run_loop, args=(loop,), name="headgate", daemon=True
+        )
+        self._thread.start()
+        return loop
 
     def close(self, last: Coroutine[Any, Any, None] | None = None) -> None:
         """Runs `last`, cancels what still runs and ends the thread; an adopted loop is left alone.

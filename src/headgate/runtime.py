@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from headgate import pipeline
-from headgate.admission import Admission, Head, Plan
+from headgate.admission import Admission, Plan
+from headgate.admission_head import Head
 from headgate.clock import Clock, SystemClock
 from headgate.config import Config
 from headgate.errors import UpstreamTimeout
@@ -31,7 +32,7 @@ from headgate.stores.base import SharedStore
 from headgate.stores.memory import MemoryStore
 from headgate.stores.sqlite import SqliteStore
 from headgate.stores.tiers import Tiers
-from headgate.stream import Value, entry_value
+from headgate.stream import UNCOPIED, Value, entry_value
 from headgate.types import (
     NO_CONTROLS,
     Call,
@@ -117,10 +118,12 @@ class Runtime:
         key = self._keys.of_prompt(prompt, model, params, namespace)
         if key and ttl is None:
             entry = self._peek(key, started_s + self._epoch_offset_s)
-            if entry is not None:
-                answer = entry_value(entry)
+            answer = UNCOPIED if entry is None else entry_value(entry)
+            if answer is not UNCOPIED:
                 self._record_hit(model, (self._monotonic() - started_s) * 1000)
                 return answer
+            if entry is not None:
+                self.clear(key=key)
         if self.portal.is_home():
             raise RuntimeError("this call would wait for its own event loop: use acached_llm_call")
         thread, request = caller_thread(key, call_func)
@@ -142,10 +145,12 @@ class Runtime:
         key = self._keys.of_prompt(prompt, model, params, namespace)
         if key and ttl is None:
             entry = self._peek(key, started_s + self._epoch_offset_s)
-            if entry is not None:
-                answer = entry_value(entry)
+            answer = UNCOPIED if entry is None else entry_value(entry)
+            if answer is not UNCOPIED:
                 self._record_hit(model, (self._monotonic() - started_s) * 1000)
                 return answer
+            if entry is not None:
+                self.clear(key=key)
         call = self._call(key, model, namespace, ttl, caller_loop(key, call_func))
         return _result(await self.portal.wait(self.portal.submit(self._stack, call)))
 

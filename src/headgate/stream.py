@@ -144,10 +144,10 @@ class Value:
                 return cls(result, _encode(result), None, False)
             except UnicodeError:
                 pass  # a lone surrogate: not JSON after all
-        try:
-            return cls(result, None, copy.deepcopy(result), False)
-        except (TypeError, ValueError, AttributeError, NotImplementedError, RecursionError):
+        held = copied(result)
+        if held is UNCOPIED:
             return cls(result, None, None, True)
+        return cls(result, None, held, False)
 
     def copy(self) -> Any:
         """An equal value of its own; not for a loose one."""
@@ -161,8 +161,22 @@ class Value:
 
 
 def entry_value(entry: Entry) -> Any:
-    """A fresh copy of a callable's stored result: decoded if it was JSON, else deep-copied."""
-    return _decode(entry.content) if entry.kind == "value" else copy.deepcopy(entry.held)
+    """A fresh copy of a callable's stored result: decoded if it was JSON, else deep-copied;
+    `UNCOPIED` where the object refuses now what it allowed when it was stored."""
+    return _decode(entry.content) if entry.kind == "value" else copied(entry.held)
+
+
+UNCOPIED: Any = object()
+"""Stands for a copy that could not be made."""
+
+
+def copied(original: Any) -> Any:
+    """A deep copy, or `UNCOPIED`: a class may raise anything from its `__deepcopy__`, and that must
+    not cost an answer that was paid for."""
+    try:
+        return copy.deepcopy(original)
+    except Exception:  # noqa: BLE001
+        return UNCOPIED
 
 
 class Tap:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 
-from headgate.core.eligibility import bypass_reason
+from headgate.core.eligibility import bypass_reason, may_hold_media
 from headgate.types import OPERATIONS, Policy
 
 
@@ -83,6 +84,16 @@ ALLOWED = {
 def test_an_operator_may_allow_what_is_not_cached_by_default(reason: str) -> None:
     for fields in REASONS[reason]:
         assert bypass_reason("responses", fields, ALLOWED[reason]) == ""
+
+
+def test_a_body_without_the_words_of_media_is_not_walked_through() -> None:
+    for reason, fields in CASES:
+        body = json.dumps(fields).encode()
+        possible = may_hold_media(body)
+        assert possible or reason != "remote_media"
+        assert bypass_reason("responses", fields, media_possible=possible) == reason
+    assert not may_hold_media(json.dumps(chat()).encode())
+    assert may_hold_media(b'{"messages":[{"image\\u005fu\\u0072l":"https://x"}]}')
 
 
 def test_a_model_that_is_switched_off_bypasses() -> None:

@@ -101,3 +101,8 @@ def test_the_last_usage_of_a_chat_counts() -> None:
     early = {**USED, "completion_tokens": 1}
     inspection, _ = inspected("chat", chunk(usage=early), chunk(usage=USED), chunk(usage=None))
     assert inspection.usage == Usage(10, 5)
+
+
+def test_null_arguments_are_no_piece_of_them() -> None:
+    events = [called("{"), called(None), called("}"), chunk(said(finish="tool_calls")), DONE]
+    assert verdict_on("chat", *events).skip == ""

@@ -5,13 +5,15 @@ from __future__ import annotations
 from core.events import (
     STARTED,
     STOPPED,
+    begun,
     block,
     ended,
     inspected,
     verdict_on,
 )
 
-from headgate.types import Usage
+from headgate.core.inspection import ERROR, PLAIN
+from headgate.types import NO_USAGE, Usage
 
 
 def test_messages_without_a_start_or_with_an_open_block_are_incomplete() -> None:
@@ -35,3 +37,17 @@ def test_usage_of_messages_is_merged_number_by_number() -> None:
         "messages", started, ended(None, output_tokens=9), ended("end_turn", **totals)
     )
     assert inspection.usage == Usage(128, 30, 100)
+
+
+def test_events_without_their_fields_change_nothing() -> None:
+    bare = [{"type": kind} for kind in ("message_start", "content_block_delta", "message_delta")]
+    inspection, kinds = inspected("messages", *bare)
+    assert kinds == [PLAIN] * 3
+    assert inspection.usage == NO_USAGE
+    assert inspection.verdict(limit_explicit=True, choices=1).skip == "no_terminal"
+
+
+def test_an_error_event_is_one_by_its_type_alone() -> None:
+    inspection = begun("messages")
+    assert inspection.read(b"", b'{"type": "error"}') == ERROR
+    assert inspection.has_failed

@@ -23,6 +23,7 @@ from core.events import (
     verdict_on,
 )
 
+from headgate.core.inspection import PLAIN
 from headgate.core.verdict import FINISHES
 from headgate.errors import UpstreamGarbled
 
@@ -147,6 +148,7 @@ OF_NO_DIALECT = [
     ("chat", {"usage": 5}),
     ("completions", {"choices": {}}),
     ("messages", {"type": 5}),
+    ("messages", {"index": "x"}),
     ("messages", {"type": "message_start", "message": "x"}),
     ("messages", {"type": "message_delta", "delta": {"stop_reason": 5}}),
     ("messages", {"type": "content_block_delta", "index": "x"}),
@@ -169,3 +171,14 @@ def test_what_is_not_of_the_dialect_is_garbled(operation: str, event: Any) -> No
     with pytest.raises(UpstreamGarbled):
         inspection.read(b"", (event if isinstance(event, str) else json.dumps(event)).encode())
     assert inspection.verdict(limit_explicit=True, choices=1).skip != ""
+
+
+@pytest.mark.parametrize(
+    ("operation", "kind"), [("messages", "content_block_stop"), ("responses", "response.created")]
+)
+def test_an_event_whose_name_is_not_its_type_is_garbled(operation: str, kind: str) -> None:
+    content = json.dumps({"type": kind, "index": 0}).encode()
+    for name in (kind.encode(), b""):
+        assert begun(operation).read(name, content) == PLAIN
+    with pytest.raises(UpstreamGarbled):
+        begun(operation).read(kind.encode()[:-1], content)

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from headgate.core.sse import EVENT_MAX_BYTES, Splitter, parse_event, spell, split
+from headgate.core.sse import EVENT_MAX_BYTES, Splitter, is_sound, parse_event, spell, split
 from headgate.errors import UpstreamGarbled
 
 Event = tuple[bytes, bytes]
@@ -186,15 +186,39 @@ def test_name_and_data_are_read_by_the_rules(raw: bytes, event: Event) -> None:
     assert parse_event(raw) == event
 
 
+@pytest.mark.parametrize(
+    "raw",
+    [b"data: a\n\n", b"event: ping\r\ndata: {}\r\n\r\n", b"id: 1\rretry:10\rdata\r\r", b"\n\n",
+     b": comment \xc3\xa9\n:\ndata: \xc3\xa9\n\n", BOM + b"data: a\n\n", b"event\ndata: a: b\n\n"],
+)  # fmt: skip
+def test_fields_and_comments_are_sound(raw: bytes) -> None:
+    assert is_sound(raw)
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [b"da\0ta: a\n\n", b"data: a\nb\n\n", b" data: a\n\n", b"data: a\xff\n\n", b"datax: y\n\n",
+     b"event: ping\n{}\n\n", b"data: a\rb\n\n", b"\xc3\xa9: a\n\n", b"data: a" + BOM[:2] + b"\n\n"],
+)  # fmt: skip
+def test_a_line_that_readers_pass_over_and_what_is_not_utf8_is_not_sound(raw: bytes) -> None:
+    assert not is_sound(raw)
+
+
 @settings(max_examples=300, deadline=None)
 @given(st.text(max_size=60), st.sampled_from([b"", b"ping", b"response.output_text.delta"]))
 def test_what_was_spelt_is_read_back(text: str, name: bytes) -> None:
     data = text.encode()
     raw = spell(data, name)
     assert split(raw) == [raw]
+    assert is_sound(raw)
     assert parse_event(raw) == (name, data.replace(b"\r\n", b"\n").replace(b"\r", b"\n"))
 
 
 def test_an_event_is_spelt_as_the_providers_spell_it() -> None:
     assert spell(b"[DONE]") == b"data: [DONE]\n\n"
     assert spell(b"{}", b"ping") == b"event: ping\ndata: {}\n\n"
+
+
+@pytest.mark.parametrize("end", LINE_ENDS)
+def test_data_of_several_lines_is_spelt_line_by_line(end: bytes) -> None:
+    assert spell(b"a" + end + b"b") == b"data: a\ndata: b\n\n"

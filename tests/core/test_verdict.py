@@ -91,6 +91,12 @@ def test_an_error_inside_a_200_is_not_stored(operation: str, error: Any) -> None
     assert verdict_on(operation, {"type": "error", "error": error}).skip == "error_in_answer"
 
 
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_bytes_that_are_no_text_are_found_even_where_the_gate_does_not_look(operation: str) -> None:
+    content = json.dumps({**GOOD[operation], "unread": "?"}).encode().replace(b"?", b"\xff")
+    assert verdict_on(operation, content).skip == "not_parsed"
+
+
 @pytest.mark.parametrize("operation", ["count_tokens", "models", "files", ""])
 def test_an_answer_of_another_operation_is_not_stored(operation: str) -> None:
     assert verdict_on(operation, GOOD["chat"]).skip == "not_cacheable"
@@ -225,6 +231,14 @@ def test_tool_arguments_that_parse_are_stored(arguments: str) -> None:
     assert verdict_on("chat", {"choices": [calling(arguments)]}).skip == ""
     call = {"type": "function_call", "name": "f", "arguments": arguments}
     assert verdict_on("responses", {"status": "completed", "output": [call]}).skip == ""
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_an_answer_that_is_not_utf8_is_not_stored(operation: str) -> None:
+    """The SDKs cannot read it: kept, it would fail everyone who asks."""
+    good = json.dumps({"note": "x", **GOOD[operation]}).encode()
+    assert verdict_on(operation, good.replace(b'"x"', '"é"'.encode())).skip == ""
+    assert verdict_on(operation, good.replace(b'"x"', b'"\xe9"')).skip == "not_parsed"
 
 
 def test_a_free_text_tool_call_has_no_arguments_to_parse() -> None:

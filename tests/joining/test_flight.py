@@ -58,7 +58,7 @@ class Scene:
 
     async def board(self) -> Any:
         self.flight.board()
-        await asyncio.shield(self.flight.head)
+        assert await self.flight.head() is not None
         return self.flight.reader(usage_wanted=True)
 
 
@@ -79,10 +79,11 @@ def play(
 def test_the_head_waits_for_the_first_chunk() -> None:
     async def act(scene: Scene) -> None:
         scene.flight.board()
+        head = asyncio.ensure_future(scene.flight.head())
         await settle()
-        assert not scene.flight.head.done()
+        assert not head.done()
         await scene.say(b"a")
-        assert scene.flight.head.done()
+        assert head.done()
         assert not scene.flight.task.done()
         await scene.say(None)
         assert scene.flight.task.done()
@@ -116,7 +117,7 @@ def test_an_error_before_the_first_chunk_is_the_heads() -> None:
     async def act(scene: Scene) -> None:
         await scene.say(StreamBroken("cut"))
         with pytest.raises(StreamBroken):
-            await scene.flight.head
+            await scene.flight.head()
         assert scene.closings == 1
 
     play(act)
@@ -143,7 +144,7 @@ def test_an_error_that_nobody_asks_for_is_not_reported_as_forgotten() -> None:
         asyncio.get_running_loop().set_exception_handler(lambda _, what: reported.append(what))
         flight = Flight(refuse, CALL, FlightLimits(), lambda _: None)
         await settle()
-        assert flight.head.exception() is not None
+        assert flight.task.done()
         del flight
         await settle()
         return reported
@@ -162,7 +163,7 @@ def test_before_the_first_chunk_the_last_one_who_leaves_takes_the_call_down() ->
         scene.flight.leave()
         await settle()
         assert scene.flight.task.cancelled()
-        assert scene.flight.head.cancelled()
+        assert await scene.flight.head() is None
         assert scene.upstream.closed == 1
 
     play(act)
@@ -230,31 +231,42 @@ def test_a_left_stream_that_grows_too_long_to_be_kept_is_cut() -> None:
 
 
 def test_a_whole_answer_is_told_when_nobody_can_join_any_more() -> None:
-    open_when_told: list[bool] = []
-
-    async def act() -> None:
+    async def act() -> list[Flight]:
         closings: list[Flight] = []
 
         async def whole(call: Call) -> Reply:
             return Reply(200, (), Whole(b"x"))
 
         flight = Flight(whole, CALL, FlightLimits(), closings.append)
-        flight.head.add_done_callback(lambda _: open_when_told.append(not closings))
-        await flight.head
-        await settle()
+        reply = await flight.head()
+        assert reply is not None
+        assert reply.status == 200
+        return closings
 
-    asyncio.run(act())
-    assert open_when_told == [False]
+    assert asyncio.run(act())
+
+
+def test_one_who_waits_and_is_cancelled_does_not_touch_the_others() -> None:
+    async def act(scene: Scene) -> None:
+        first, second = (asyncio.ensure_future(scene.flight.head()) for _ in range(2))
+        await settle()
+        first.cancel()
+        await scene.say(b"a")
+        assert (await second) is not None
+        assert first.cancelled()
+        await scene.say(None)
+
+    play(act)
 
 
 def test_a_flight_is_full_at_its_bound() -> None:
     async def act(scene: Scene) -> None:
         scene.flight.board()
-        assert not scene.flight.is_full
+        assert scene.flight.takes_passengers
         scene.flight.board()
-        assert scene.flight.is_full
+        assert not scene.flight.takes_passengers
         scene.flight.leave()
-        assert not scene.flight.is_full
+        assert scene.flight.takes_passengers
         scene.flight.leave()
         await settle()
 

@@ -13,9 +13,10 @@ import pytest
 from layers.coalescing import WIRE, Scene, play, settle
 from msgspec.structs import replace
 
+from headgate.errors import StreamBroken
 from headgate.joining.flight import FlightLimits
 from headgate.layers.coalesce import coalesce
-from headgate.stream import Value
+from headgate.stream import Value, Whole
 from headgate.types import (
     NO_CONTROLS,
     Call,
@@ -135,6 +136,46 @@ def test_who_comes_while_the_call_is_taken_down_asks_anew() -> None:
         await settle()
         (reply,) = await scene.finish([late])
         assert (len(scene.asked), reply.provenance.collapsed) == (2, False)
+
+    play(act)
+
+
+@pytest.mark.parametrize("ends", ["answer", "failure", "taken down"])
+def test_a_call_that_comes_in_the_very_turn_in_which_a_flight_ends_does_not_stop_the_loop(
+    ends: str,
+) -> None:
+    """The flight's task has ended, and nobody has been told yet: whoever comes now asks anew."""
+
+    async def act(scene: Scene) -> None:
+        ending = asyncio.Event()
+
+        async def below(call: Call) -> Reply:
+            if scene.asked:
+                return await scene._below(call)
+            scene.asked.append(call)
+            await scene.go.wait()
+            ending.set()  # who waits for it goes on when this task has ended, and before it lands
+            if ends == "failure":
+                raise StreamBroken("cut")
+            if ends == "taken down":
+                raise asyncio.CancelledError
+            return Reply(200, (), Whole(b"x"))
+
+        service = coalesce(FlightLimits())(below)
+
+        async def ask() -> Reply:
+            return await service(WIRE)
+
+        async def ask_late() -> Reply:
+            await ending.wait()
+            return await ask()
+
+        first, late = asyncio.ensure_future(ask()), asyncio.ensure_future(ask_late())
+        await settle()
+        scene.go.set()
+        await asyncio.gather(first, return_exceptions=True)
+        assert (await late).status == 200
+        assert len(scene.asked) == 2
 
     play(act)
 

@@ -180,7 +180,7 @@ def test_the_monitor_warns_of_few_hits(caplog: pytest.LogCaptureFixture) -> None
     assert warned == ["Low cache hit rate: 20.0%"]
 
 
-@pytest.mark.parametrize("name", ["LLMBatcher", "_LLMBatcher", "CircuitBreaker", "_CircuitBreaker"])
+@pytest.mark.parametrize("name", ["LLMBatcher", "_LLMBatcher"])
 def test_what_the_seed_lists_for_later_says_that_it_is_not_here_yet(name: str) -> None:
     with pytest.raises(AttributeError, match=f"{name} is not in this version"):
         getattr(n3, name)

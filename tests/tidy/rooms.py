@@ -43,6 +43,8 @@ ROOMS = {
     # What is known before any call: `config` is a value, `config_file` reads it from a file.
     "config": "layers.settings providers.settings core types config_file",
     "config_file": "config layers.settings providers.settings core types errors",
+    # For any callable, without a runtime.
+    "circuitbreaker": "core errors clock",
     # A call on its way in.
     "portal": "types errors",
     "invocation": "portal config core types",
@@ -62,10 +64,11 @@ ROOMS = {
     # Thin: translate, call Runtime, translate back.
     "surfaces": "surfaces runtime admission config config_file stream core types errors",
     "surfaces.cli": "surfaces runtime config config_file core types errors demo",
-    "n3": "runtime invocation config metrics layers.settings stream core types errors clock",
+    "n3": "runtime circuitbreaker invocation config metrics layers.settings stream core types "
+    "errors clock",
     "demo": "demo surfaces runtime testing config providers.settings core types errors clock",
     # The names users import, resolved when first used.
-    "": "runtime config errors",
+    "": "runtime config circuitbreaker errors",
     "__main__": "surfaces.cli",
 }
 # package: the rooms that may import it. httptools and uvloop are uvicorn's, chosen by name there.

@@ -17,12 +17,18 @@ _MEDIA_FIELDS = frozenset({"image_url", "file_url", "url", "fileUri", "file_uri"
 _CONTENT_FIELDS = ("messages", "input", "system", "instructions")
 
 
-def bypass_reason(operation: str, fields: Mapping[str, Any], policy: Policy = USUAL_POLICY) -> str:
+def bypass_reason(
+    operation: str,
+    fields: Mapping[str, Any],
+    policy: Policy = USUAL_POLICY,
+    *,
+    media_possible: bool = True,
+) -> str:
     """A short countable reason why the cache must not be consulted, or "" if it may.
 
-    `fields` is the parsed body. Reasons: `background`, `server_state`, `hosted_tools`,
-    `remote_media`, `temperature`, `not_cacheable` (an operation without cacheable answers),
-    `disabled`.
+    `fields` is the parsed body; what `may_hold_media` says of the raw one spares a walk. Reasons:
+    `background`, `server_state`, `hosted_tools`, `remote_media`, `temperature`, `disabled`,
+    `not_cacheable` (an operation without cacheable answers).
     """
     if operation not in OPERATIONS and operation != GENERATE:
         return "not_cacheable"
@@ -34,18 +40,21 @@ def bypass_reason(operation: str, fields: Mapping[str, Any], policy: Policy = US
         return "server_state"
     if not policy.hosted_tools and _uses_hosted_tools(fields):
         return "hosted_tools"
-    if not policy.remote_media and any(_holds_url(fields.get(name)) for name in _CONTENT_FIELDS):
+    if media_possible and not policy.remote_media and _holds_media(fields):
         return "remote_media"
     return "temperature" if _is_too_hot(fields, policy.temperature_max) else ""
 
 
 def _uses_state(fields: Mapping[str, Any]) -> bool:
+    for name in _STATE_FIELDS:
+        if fields.get(name):
+            return True
     # A dictionary as prompt is a template kept by the provider.
-    return (
-        fields.get("store") is True
-        or any(fields.get(name) for name in _STATE_FIELDS)
-        or isinstance(fields.get("prompt"), dict)
-    )
+    return fields.get("store") is True or isinstance(fields.get("prompt"), dict)
+
+
+def _holds_media(fields: Mapping[str, Any]) -> bool:
+    return any(_holds_url(fields.get(name)) for name in _CONTENT_FIELDS)
 
 
 def _uses_hosted_tools(fields: Mapping[str, Any]) -> bool:
@@ -69,6 +78,12 @@ def _any_hosted(tools: list[Any]) -> bool:
         isinstance(tool, dict) and tool.get("type", "function") not in _CLIENT_TOOLS
         for tool in tools
     )
+
+
+def may_hold_media(body: bytes) -> bool:
+    """Whether a raw body can refer to bytes elsewhere at all: False without walking through it. A
+    key may be spelt with escapes."""
+    return any(name in body for name in (b"url", b"file_id", b"fileUri", b"file_uri", b"\\u"))
 
 
 def _holds_url(value: Any) -> bool:

@@ -22,7 +22,7 @@ BEHAVIOUR_HEADERS = frozenset({b"anthropic-version", b"anthropic-beta", b"openai
 
 def join(fields: Iterable[bytes]) -> bytes:
     """The fields with a length before each: no two different sequences give the same bytes."""
-    return b"".join(len(field).to_bytes(8, "big") + field for field in fields)
+    return b"".join([len(field).to_bytes(8, "big") + field for field in fields])
 
 
 def digest(*fields: bytes) -> bytes:

@@ -7,7 +7,15 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from headgate.core.inspection_rules import END, ERROR, PLAIN, decoded_event, early, why_skipped
+from headgate.core.inspection_rules import (
+    END,
+    ERROR,
+    PLAIN,
+    decoded_event,
+    early,
+    named,
+    why_skipped,
+)
 from headgate.core.verdict import RawUsage, Verdict, calls_tools_by, label_of, usage_of
 from headgate.types import NO_USAGE
 
@@ -62,6 +70,7 @@ class MessageInspection:
         event = decoded_event(_decode_message_event, content, _MESSAGE_EVENTS)
         if event is None:
             return PLAIN
+        named(name, event.type)
         if event.type == "error" or event.error:
             self.has_failed = True
             return ERROR

@@ -16,6 +16,7 @@ from headgate.core.inspection_rules import (
     decoded,
     decoded_event,
     early,
+    named,
     why_skipped,
 )
 from headgate.core.verdict import Answer, Item, Verdict, label_of, usage_of, weigh
@@ -68,6 +69,7 @@ class ResponseInspection:
         event = decoded_event(_decode_response_event, content, frozenset())
         if event is None:
             return PLAIN
+        named(name, event.type)
         if event.type == "error" or event.error:
             self.has_failed = True
             return ERROR

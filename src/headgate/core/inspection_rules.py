@@ -101,6 +101,13 @@ def decoded_event(
         return None
 
 
+def named(name: bytes, kind: str) -> None:
+    """Raises UpstreamGarbled for an event that has one name and another type: clients go by the
+    name, and pass over one that they do not know."""
+    if name and kind and name != kind.encode():
+        raise garbled()
+
+
 def garbled() -> UpstreamGarbled:
     """The error of an event that cannot be read; it does not repeat what the upstream sent."""
     return UpstreamGarbled("the stream has an event that is not of its dialect")

@@ -25,6 +25,7 @@ _END_WITHOUT_CR = re.compile(rb"\n\n")
 _END_BYTES_MAX = 3
 _CR = 13
 _BOM = b"\xef\xbb\xbf"
+_FIELDS = frozenset({b"", b"data", b"event", b"id", b"retry"})
 
 
 class Splitter:
@@ -102,6 +103,23 @@ def parse_event(raw: bytes) -> tuple[bytes, bytes]:
         elif line == b"event":
             name = b""
     return name, texts[0] if len(texts) == 1 else b"\n".join(texts)
+
+
+def is_sound(raw: bytes) -> bool:
+    """Whether an event is UTF-8 and every line of it a field or a comment.
+
+    Readers pass over a line that is neither, and with it over what a harmed line has said: without
+    this an answer could lose a part and end as if it were whole.
+    """
+    if not raw.isascii():
+        try:
+            raw.decode()
+        except UnicodeDecodeError:
+            return False
+    if raw[:6] == b"data: " and _CR not in raw and raw.find(b"\n") == len(raw) - 2:
+        return True
+    lines = raw.removeprefix(_BOM).replace(b"\r", b"\n").split(b"\n")
+    return all(line.partition(b":")[0] in _FIELDS for line in lines)
 
 
 def _value(line: bytes, start: int) -> bytes:

@@ -169,6 +169,9 @@ def judge(operation: str, status: int, content: bytes, *, limit_explicit: bool) 
     if status != 200:
         return Verdict(f"status_{status // 100}xx" if status >= 300 else "status", "", NO_USAGE)
     try:
+        if not content.isascii():
+            # The decoder skips what the gate does not need without looking whether it is UTF-8.
+            content.decode()
         answer = _decode_answer(content)
     except (msgspec.MsgspecError, UnicodeError, RecursionError):
         return Verdict("not_parsed", "", NO_USAGE)

@@ -128,6 +128,8 @@ class Conversation:
             how = self._who_ended(end.how) if end.how == "client_left" else end.how
             raise Ended(how) from None
         finally:
+            # What was sent to its end has ended so, even if the connection was cut a moment later.
+            how = flow.ended if how == "dropped" and flow.ended else how
             records.note(exchange, ended=how, ended_s=clock.monotonic())
         asked_to_close = request.headers.get("connection", "").lower() == "close"
         if how not in ("complete", "clean") or asked_to_close or not flow.keeps_connection:

@@ -40,8 +40,8 @@ class Flow:
         """Whether the client's leaving is to be overlooked."""
         self.is_begun = False
         """Whether any byte was sent."""
-        self.is_ended = False
-        """Whether the body was ended as HTTP wants."""
+        self.ended = ""
+        """How the body was ended, once its last byte has gone: `complete` or `clean`."""
         self.keeps_connection = True
         """Whether the client can tell the end of the answer without the connection being closed."""
         self._line = line
@@ -129,11 +129,11 @@ class Flow:
         self.is_begun = True
         await self._line.send(content)
 
-    async def end(self) -> None:
-        """The end of the body, once."""
-        if self._is_chunked and not self.is_ended:
+    async def end(self, how: str = "complete") -> None:
+        """The end of the body as HTTP wants it, once; `clean` where the dialect wants more."""
+        if self._is_chunked and not self.ended:
             await self._line.send(b"0\r\n\r\n")
-        self.is_ended = True
+        self.ended = self.ended or how
 
     async def _payload(self, content: bytes) -> None:
         framed = b"%x\r\n%b\r\n" % (len(content), content) if self._is_chunked else content
@@ -171,7 +171,7 @@ class Flow:
         if toxic.by == "stall":
             await asyncio.Event().wait()
         if toxic.by == "clean":
-            await self.end()
+            await self.end("clean")
         raise Ended({"fin": "cut", "rst": "reset", "clean": "clean"}[toxic.by])
 
     async def _stall(self, toxic: Stall) -> None:
@@ -187,7 +187,7 @@ class Flow:
     async def _fail(self, toxic: ErrorEvent) -> None:
         await self._payload(error_event(self._operation, toxic.status))
         if toxic.is_last:
-            await self.end()
+            await self.end("clean")
             raise Ended("clean")
 
     async def _go_on_for_ever(self, toxic: Endless) -> None:

@@ -266,8 +266,9 @@ class FaultServer:
         except OSError:
             how = "client_left"
         finally:
-            connection.close()
+            # Written down first: whoever sees the end can read how it came about.
             self._records.note(link, ended=how, ended_s=self._clock.monotonic())
+            connection.close()
 
     async def _served(
         self, connection: socket.socket, link: Link, toxics: tuple[Toxic, ...]

@@ -29,8 +29,7 @@ class FlightLimits(Struct, frozen=True):
 
 
 class Flight:
-    """A call under way. `head` is the reply as soon as a whole answer or a stream's first chunk is
-    there; `on_closing` is called when nobody may join any more."""
+    """A call under way; `on_closing` is called when nobody may join it any more."""
 
     def __init__(
         self,
@@ -39,22 +38,25 @@ class Flight:
         limits: FlightLimits,
         on_closing: Callable[[Flight], None],
     ) -> None:
-        loop = asyncio.get_running_loop()
-        self.head: asyncio.Future[Reply] = loop.create_future()
         self.key = call.key
         self.streamed = call.streamed
         self.thread_id = call.request.thread_id if isinstance(call.request, Invocation) else 0
         self._limits = limits
-        self._passengers = 0
-        self._log = Log()
-        self._ends: asyncio.TimerHandle | None = None
         self._on_closing = on_closing
-        self.task = loop.create_task(self._fly(below, call))
+        self._passengers = 0
+        self._reply: Reply | None = None
+        self._error: BaseException | None = None
+        self._waiting: list[asyncio.Future[None]] = []
+        self._log: Log | None = None
+        self._ends: asyncio.TimerHandle | None = None
+        self.task = asyncio.get_running_loop().create_task(self._fly(below, call))
         self.task.add_done_callback(self._land)
 
     @property
-    def is_full(self) -> bool:
-        return self._passengers >= self._limits.passengers_max
+    def takes_passengers(self) -> bool:
+        """False when it is full, and from the moment its task has ended, which is before anybody
+        is told."""
+        return self._passengers < self._limits.passengers_max and not self.task.done()
 
     def board(self) -> None:
         """One more caller waits or reads; each one ends with `leave`."""
@@ -63,60 +65,74 @@ class Flight:
             self._ends.cancel()
             self._ends = None
 
+    async def head(self) -> Reply | None:
+        """The reply, as soon as a whole answer or the first chunk of a stream is there; None where
+        the call was taken down from outside. Raises what the call raised."""
+        if not (self._reply is not None or self.task.done()):
+            # A future for each who waits: to cancel one must not touch the others.
+            told: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiting.append(told)
+            await told
+        if self._reply is None and self._error is not None:
+            raise self._error
+        return self._reply
+
     def leave(self) -> None:
         """One caller less. When it was the last one, a call without an answer so far is cancelled,
         and so is a stream that will not be kept; another is read on for a while."""
         self._passengers -= 1
         if self._passengers or self.task.done():
             return
-        if self.head.done() and self._is_worth_finishing():
+        if self._log is not None and self._is_worth_finishing(self._log):
             loop = asyncio.get_running_loop()
             self._ends = loop.call_later(self._limits.finish_within_s, self.task.cancel)
-        else:
+        elif self._log is not None or self._reply is None:
             self.task.cancel()
 
     def reader(self, *, usage_wanted: bool) -> Reader:
         """A body over the whole stream, for a caller that has boarded; closing it leaves."""
+        assert self._log is not None, "only a stream has readers"  # noqa: S101
         return self._log.reader(usage_wanted=usage_wanted, on_close=self.leave)
 
-    def _is_worth_finishing(self) -> bool:
+    def _is_worth_finishing(self, log: Log) -> bool:
         limits = self._limits
-        return limits.finish_within_s > 0 and self._log.total_bytes <= limits.keep_max_bytes
+        return limits.finish_within_s > 0 and 0 < log.total_bytes <= limits.keep_max_bytes
 
     async def _fly(self, below: Service, call: Call) -> None:
         reply = await below(call)
         if not isinstance(reply.body, Whole | Value):
-            await self._read(reply)
+            self._log = Log()
+            await self._read(reply, self._log)
         self._on_closing(self)
-        if not self.head.done():
-            self.head.set_result(reply)
+        self._tell(reply)
 
-    async def _read(self, reply: Reply) -> None:
-        log = self._log
+    async def _read(self, reply: Reply, log: Log) -> None:
         try:
             async for chunk in reply.body:
                 if not log.has_room(len(chunk)):
                     self._on_closing(self)
                     await log.make_room(len(chunk))
                 log.append(chunk)
-                if not self.head.done():
-                    self.head.set_result(reply)
-                if not (self._passengers or self._is_worth_finishing()):
+                self._tell(reply)
+                if not (self._passengers or self._is_worth_finishing(log)):
                     raise asyncio.CancelledError
         finally:
             await reply.body.aclose()
+
+    def _tell(self, reply: Reply | None) -> None:
+        if self._reply is None:
+            self._reply = reply
+        waiting, self._waiting = self._waiting, []
+        for told in waiting:
+            if not told.done():
+                told.set_result(None)
 
     def _land(self, task: asyncio.Task[None]) -> None:
         self._on_closing(self)
         if self._ends is not None:
             self._ends.cancel()
-        if task.cancelled():
-            self.head.cancel()
-            self._log.end(StreamBroken("the call was taken down"))
-            return
-        error = task.exception()
-        self._log.end(error)
-        if error is not None and not self.head.done():
-            self.head.set_exception(error)
-            # Nobody may be left to ask for it, which asyncio would report as forgotten.
-            self.head.exception()
+        broken = StreamBroken("the call was taken down")
+        self._error = None if task.cancelled() else task.exception()
+        if self._log is not None:
+            self._log.end(broken if task.cancelled() else self._error)
+        self._tell(None)

@@ -19,7 +19,7 @@ from headgate.joining.flight import Flight, FlightLimits
 from headgate.joining.waits import Waits
 from headgate.reshape import reshaped
 from headgate.stream import Value, Whole
-from headgate.types import Call, Layer, Reply, Service, WireRequest
+from headgate.types import Call, Invocation, Layer, Reply, Service, WireRequest
 
 _TRANSIENT = frozenset({408, 500, 502, 503, 504, 529})
 """What one more attempt may not meet again. 429 is not among them: another call would be refused
@@ -59,9 +59,9 @@ class _Coalescing:
         may_fail = isinstance(call.request, WireRequest)
         while True:
             flight = self._flights.get(call.key)
-            if flight is None or flight.is_full:
+            if flight is None or not flight.takes_passengers:
                 return await self._lead(call)
-            if self._waits.would_never_end(call):
+            if isinstance(call.request, Invocation) and self._waits.would_never_end(call):
                 return await self._alone(call)
             outcome = await self._follow(flight, call, may_fail)
             if isinstance(outcome, Reply):
@@ -75,6 +75,8 @@ class _Coalescing:
     async def _lead(self, call: Call) -> Reply:
         flight = self._flights[call.key] = Flight(self._below, call, self._limits, self._close)
         reply = await self._head_of(flight, call)
+        if reply is None:
+            raise asyncio.CancelledError
         if isinstance(reply.body, Whole | Value):
             return reply
         return replace(reply, body=flight.reader(usage_wanted=call.usage_wanted))
@@ -82,6 +84,8 @@ class _Coalescing:
     async def _follow(self, flight: Flight, call: Call, may_fail: bool) -> Reply | _Next:
         try:
             reply = await self._head_of(flight, call)
+            if reply is None:
+                return _Next.ANOTHER_LEADER
             if may_fail and isinstance(reply.body, Whole) and reply.status in _TRANSIENT:
                 return _Next.SUCCESSOR
             return await _shared(reply, flight, call)
@@ -89,21 +93,19 @@ class _Coalescing:
             if may_fail:
                 return _Next.SUCCESSOR
             raise
-        except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if not flight.task.cancelled() or (task is not None and task.cancelling()):
-                raise
-            return _Next.ANOTHER_LEADER
 
-    async def _head_of(self, flight: Flight, call: Call) -> Reply:
+    async def _head_of(self, flight: Flight, call: Call) -> Reply | None:
         """The flight's reply. A caller cancelled here leaves alone; the last one takes the flight
         down. Who gets a stream has a place on board until it closes its body."""
         flight.board()
         stays = False
         try:
-            with self._waits.waiting(call):
-                reply = await asyncio.shield(flight.head)
-            stays = not isinstance(reply.body, Whole | Value)
+            if isinstance(call.request, Invocation):
+                with self._waits.waiting(call):
+                    reply = await flight.head()
+            else:
+                reply = await flight.head()
+            stays = reply is not None and not isinstance(reply.body, Whole | Value)
             return reply
         finally:
             if not stays:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
+from typing import Any
 
 from msgspec.structs import replace
 
@@ -68,14 +69,14 @@ class Fill:
             skip = skip or "too_large"
         if self._refused(call, reply, skip, generation):
             return reply
-        entry = self._entry(call, reply, content, "whole")
-        return self._put(replace(entry, finish=verdict.finish, ttl_s=ttl_s), reply)
+        entry = self._entry(call, reply, content, "whole", ttl_s=ttl_s, finish=verdict.finish)
+        return self._put(entry, reply)
 
     def _keep_value(self, call: Call, reply: Reply, value: Value, generation: int) -> Reply:
         if self._refused(call, reply, "not_copyable" if value.loose else "", generation):
             return reply
         content, kind = (b"", "object") if value.content is None else (value.content, "value")
-        entry = replace(self._entry(call, reply, content, kind), held=value.held)
+        entry = self._entry(call, reply, content, kind, ttl_s=call.ttl_s, held=value.held)
         return self._put(entry, reply)
 
     def _watch(self, call: Call, reply: Reply, generation: int) -> Reply:
@@ -105,10 +106,8 @@ class Fill:
         if content is None:
             skip = skip or "too_large"
         if not self._refused(call, reply, skip, generation):
-            entry = self._entry(call, reply, content or b"", "stream")
-            usage_at = events.usage_at
-            entry = replace(entry, finish=verdict.finish, ttl_s=ttl_s, usage_at=usage_at)
-            self._tiers.put(entry)
+            more = {"ttl_s": ttl_s, "finish": verdict.finish, "usage_at": events.usage_at}
+            self._tiers.put(self._entry(call, reply, content or b"", "stream", **more))
 
     def _refused(self, call: Call, reply: Reply, skip: str, generation: int) -> bool:
         """Books the answer, and whether it is not to be stored."""
@@ -128,14 +127,13 @@ class Fill:
         self._tiers.put(entry)
         return replace(reply, provenance=replace(reply.provenance, stored=True))
 
-    def _entry(self, call: Call, reply: Reply, content: bytes, kind: str) -> Entry:
+    def _entry(self, call: Call, reply: Reply, content: bytes, kind: str, **more: Any) -> Entry:
         return Entry(
             key=call.key,
             scope=call.scope,
             model=call.model,
             operation=call.operation,
             created_s=self._clock.epoch(),
-            ttl_s=call.ttl_s,
             content=content,
             kind=kind,
             status=reply.status,
@@ -144,4 +142,5 @@ class Fill:
             target=call.target.name,
             namespace=call.controls.namespace,
             tags=call.controls.tags,
+            **more,
         )

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from concurrent.futures import CancelledError, Future, wait
 from typing import Any
 
-from headgate.admission import Head, Plan
+from headgate.admission import Plan
+from headgate.admission_head import Head
 from headgate.admission_relay import Address, RelayAdmission, relay_head
 from headgate.errors import BadRequest, Closed, HeadgateError
 from headgate.runtime import Runtime

@@ -1,0 +1,36 @@
+"""The laboratory as fixtures: whatever a test of this folder did, the oracle has the last word."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+
+import pytest
+from lab import Lab, config_for, laboratory
+
+from headgate.config import Config
+from headgate.testing import FaultServer
+
+
+@pytest.fixture
+def open_lab(caplog: pytest.LogCaptureFixture) -> Iterator[Callable[..., Lab]]:
+    """Opens laboratories; `configure` makes the gateway's configuration from its fault server,
+    keywords are settings of both providers."""
+    with ExitStack() as opened:
+
+        def open_one(
+            configure: Callable[[FaultServer], Config] | None = None,
+            tls: ssl.SSLContext | None = None,
+            **more: object,
+        ) -> Lab:
+            usual = configure or (lambda server: config_for(server, **more))
+            return opened.enter_context(laboratory(caplog, usual, tls))
+
+        yield open_one
+
+
+@pytest.fixture
+def lab(open_lab: Callable[..., Lab]) -> Lab:
+    """A gateway without credentials of its own in front of a fault server."""
+    return open_lab()
