@@ -193,7 +193,8 @@ class Errand:
 
     def _response(self, reply: Reply, reader: Any) -> Any:
         provenance = reply.provenance
-        mine = self._is_sent and not (provenance.hit or provenance.collapsed)
+        borrowed = provenance.hit or provenance.collapsed or provenance.forward == "stale"
+        mine = self._is_sent and not borrowed
         headers = self._received if mine else reply.headers
         headers += provenance_headers(provenance, self._plan.key)
         if isinstance(reply.body, Whole):
