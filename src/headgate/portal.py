@@ -134,7 +134,6 @@ def _run_loop(loop: asyncio.AbstractEventLoop) -> None:
         for task in running:
             task.cancel()
         loop.run_until_complete(asyncio.gather(*running, return_exceptions=True))
-        loop.run_until_complete(loop.shutdown_asyncgens())
         loop.run_until_complete(loop.shutdown_default_executor())
     finally:
         loop.close()

@@ -33,7 +33,6 @@ class Handover:
         self._size_bytes = 0
         self._arrival: Future[None] | None = None
         self._make_room: Callable[[], None] | None = None
-        self._has_begun = self._has_left = False
         self._pump = spawn(self._read_on)
         self._pump.add_done_callback(lambda _: self._arrived(b""))
 
@@ -58,25 +57,19 @@ class Handover:
 
     def close(self) -> None:
         """Lets go of what has not been taken, and cuts the body if it is not at its end. Takes no
-        lock, as garbage collection may call it anywhere."""
-        self._has_left = True
-        # A task that is cancelled before its first step would never close the body.
-        if self._has_begun:
-            self._pump.cancel()
+        lock of ours, as garbage collection may call it anywhere."""
+        # The task has taken its first step by then, so it does close the body: asyncio hands the
+        # cancellation to its loop behind that step.
+        self._pump.cancel()
 
     async def _read_on(self) -> None:
-        self._has_begun = True
         try:
-            if not self._has_left:
-                await self._take_in()
+            async for chunk in self._body:
+                self._arrived(chunk)
+                if self._size_bytes > AHEAD_BYTES:
+                    await self._has_room()
         finally:
             await self._body.aclose()
-
-    async def _take_in(self) -> None:
-        async for chunk in self._body:
-            self._arrived(chunk)
-            if self._size_bytes > AHEAD_BYTES:
-                await self._has_room()
 
     def _arrived(self, chunk: bytes) -> None:
         with self._lock:
@@ -97,13 +90,10 @@ class Handover:
         await room.wait()
 
     def _raise_what_ended_it(self) -> None:
-        closed = Closed("the reply was closed while it was read")
-        if self._has_left:
-            raise closed
         try:
             self._pump.result()
         except CancelledError:
-            raise closed from None
+            raise Closed("the reply was closed while it was read") from None
 
 
 def _tell(loop: asyncio.AbstractEventLoop, function: Callable[[], object]) -> None:
