@@ -86,6 +86,10 @@ class Portal:
                 raise Closed("the runtime was closed during this call") from None
             raise
 
+    @property
+    def is_closed(self) -> bool:
+        return self._closed
+
     def is_home(self) -> bool:
         """Whether the calling code runs on the home loop."""
         try:

@@ -206,6 +206,9 @@ class Errand:
         )
 
     def _failed(self, error: HeadgateError) -> Any:
+        if self._runtime.portal.is_closed:
+            # Whatever it looked like: connections are closed first.
+            return self._refusal(Closed("the runtime is closed"))
         theirs = self._library.theirs(error)
         if theirs is not None:
             raise theirs from error
