@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from headgate.admission import Admission, Plan, read_head
+from headgate.admission import Admission, Plan
+from headgate.admission_head import read_head
 from headgate.config import Config, ProviderConfig
 
 BODY: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "q"}]}

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headgate.admission import Admission, Plan, read_head
+from headgate.admission import Admission, Plan
+from headgate.admission_head import read_head
 from headgate.admission_relay import (
     VOLATILE_HEADERS,
     Address,
@@ -206,6 +207,22 @@ def test_a_model_in_the_path_needs_none_in_the_body() -> None:
     other = plan_of(body, url.replace("gemini-x", "gemini-y"))
     assert (stream.streamed, stream.bypass) == (True, "")
     assert len({plan.key, stream.key, other.key}) == 3
+
+
+@pytest.mark.parametrize(
+    ("more", "bypass"),
+    [
+        ({"contents": [{"parts": [{"fileData": {"fileUri": "https://a/b"}}]}]}, "remote_media"),
+        ({"contents": [{"parts": [{"file_data": {"file_uri": "gs://a/b"}}]}]}, "remote_media"),
+        ({"tools": [{"googleSearch": {}}]}, "hosted_tools"),
+        ({"cachedContent": "cachedContents/1"}, "server_state"),
+        ({"generationConfig": {"temperature": 1.5}}, ""),
+    ],
+    ids=str,
+)
+def test_what_google_would_look_up_elsewhere_is_not_cached(more: Any, bypass: str) -> None:
+    url = "https://g.example/v1beta/models/gemini-x:generateContent"
+    assert plan_of({"contents": [{"parts": [{"text": "q"}]}], **more}, url).bypass == bypass
 
 
 def test_both_shapes_of_one_question_share_a_key_where_the_stream_tells_everything() -> None:

@@ -15,12 +15,11 @@ from typing import Any, TypeVar
 
 from msgspec import Struct
 
+from headgate.admission_head import Head, read_head
 from headgate.config import Config
 from headgate.core.canonical import parse_object
-from headgate.core.controls import read_controls
 from headgate.core.eligibility import bypass_reason, may_hold_media
 from headgate.core.fingerprint import (
-    BEHAVIOUR_HEADERS,
     STREAMED_OPERATIONS,
     USAGE_OPERATIONS,
     digest,
@@ -36,9 +35,7 @@ from headgate.errors import BadRequest, UnknownModel
 from headgate.layers.settings import policy_of
 from headgate.providers.settings import DEFAULT_BASE_URLS
 from headgate.types import (
-    NO_CONTROLS,
     Call,
-    Controls,
     Headers,
     Policy,
     Sender,
@@ -54,39 +51,19 @@ PREFIX_BYTES_MAX = 4_000
 MODEL_CHARS_MAX = 500
 """A longer name is none, and would stay: in plans, in the metrics, in a header of each reply."""
 HEADS_MAX = 256
+<<<<<<< HEAD
 HEADERS_MAX = 100
 HEADER_BYTES_MAX = 32_768
 """Names and values of all headers together; the server below has no limit of its own."""
+=======
+"""Sets of headers remembered."""
+>>>>>>> transport
 QUERY_BYTES_MAX = 8_192
 
-CREDENTIAL_HEADERS = frozenset({b"authorization", b"x-api-key", b"api-key", b"x-goog-api-key"})
-"""Of OpenAI and most others, Anthropic, Azure, and Google."""
 _CHOICES_MAX = 1_000
-_FORWARDED, _CREDENTIAL, _BEHAVIOUR, _CONTROL, _LENGTH, _ENCODING = range(1, 7)
-_KINDS = {
-    **dict.fromkeys((b"content-type", b"accept", b"traceparent"), _FORWARDED),
-    **dict.fromkeys(CREDENTIAL_HEADERS, _CREDENTIAL),
-    **dict.fromkeys(BEHAVIOUR_HEADERS, _BEHAVIOUR),
-    b"cache-control": _CONTROL,
-    b"content-length": _LENGTH,
-    b"content-encoding": _ENCODING,
-}
 _SPEAKS = {"openai": {"chat", "completions", "responses", "embeddings"},
            "anthropic": {"messages", "count_tokens"}}  # fmt: skip
-IDENTITY = (b"accept-encoding", b"identity")
-
 V = TypeVar("V")
-
-
-class Head(Struct, frozen=True):
-    """What the headers of a request say, sorted by what it is for."""
-
-    forwarded: Headers
-    credential: Headers
-    behaviour: Headers
-    controls: Controls
-    announced_bytes: int = 0
-    """Size of the body by its own account; 0 where it gives none."""
 
 
 class Plan(Struct, frozen=True):
@@ -105,47 +82,6 @@ class Plan(Struct, frozen=True):
     choices: int
     bypass: str
     limit_explicit: bool
-
-
-def read_head(headers: Iterable[tuple[bytes, bytes]]) -> Head:
-    """Sorts the headers of a request. Raises BadRequest for a control that makes no sense, for too
-    many or too large ones (431) and for a compressed body (415)."""
-    forwarded: list[tuple[bytes, bytes]] = [IDENTITY]
-    credential: list[tuple[bytes, bytes]] = []
-    behaviour: list[tuple[bytes, bytes]] = []
-    said: list[tuple[bytes, bytes]] = []
-    announced_bytes = count = size_bytes = 0
-    for header in headers:
-        name = header[0]
-        count += 1
-        size_bytes += len(name) + len(header[1])
-        # One look into one table: a client of today sends twenty headers, most of no interest.
-        kind = _KINDS.get(name)
-        if kind == _FORWARDED:
-            forwarded.append(header)
-        elif kind == _CREDENTIAL:
-            credential.append(header)
-        elif kind == _BEHAVIOUR:
-            forwarded.append(header)
-            behaviour.append(header)
-        elif kind == _CONTROL or name[:9] == b"headgate-":
-            said.append(header)
-        elif kind == _LENGTH:
-            announced_bytes = int(header[1][:18]) if header[1].isdigit() else 0
-        elif kind == _ENCODING and header[1].lower() != b"identity":
-            raise BadRequest(
-                "compressed request bodies are not accepted; send identity",
-                status=415,
-                code="unsupported_encoding",
-            )
-    if count > HEADERS_MAX or size_bytes > HEADER_BYTES_MAX:
-        raise BadRequest(
-            f"at most {HEADERS_MAX} headers of {HEADER_BYTES_MAX} bytes together are accepted",
-            status=431,
-            code="headers_too_large",
-        )
-    controls = read_controls(said) if said else NO_CONTROLS
-    return Head(tuple(forwarded), tuple(credential), tuple(behaviour), controls, announced_bytes)
 
 
 class Admission:
@@ -244,7 +180,11 @@ class Admission:
         asked = self._asked(fields)
         model, target = self.resolve(asked, operation)
         streamed = self._is_streamed(fields)
+<<<<<<< HEAD
         policy = self._policies.get(model, self._usual_policy)
+=======
+        policy = self._policy(model)
+>>>>>>> transport
         terms = self._terms(fields)
         bypass = bypass_reason(operation, terms, policy, media_possible=may_hold_media(body))
         if streamed and operation not in STREAMED_OPERATIONS:
@@ -292,6 +232,13 @@ class Admission:
             if len(table) >= most:
                 del table[next(iter(table))]
             table[name] = value
+<<<<<<< HEAD
+=======
+
+    def _policy(self, model: str) -> Policy:
+        """Of a model named in the configuration its own, of every other the common one."""
+        return self._policies.get(model, self._usual_policy)
+>>>>>>> transport
 
     def _scope(self, head: Head) -> bytes:
         """Who shares an entry: everyone in a namespace that the operator listed, else whoever

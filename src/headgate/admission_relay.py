@@ -14,7 +14,8 @@ from urllib.parse import urlsplit
 
 from msgspec import Struct
 
-from headgate.admission import CREDENTIAL_HEADERS, Admission, Head, asks_usage
+from headgate.admission import Admission, asks_usage
+from headgate.admission_head import CREDENTIAL_HEADERS, Head
 from headgate.config import Config
 from headgate.core.controls import read_controls
 from headgate.core.fingerprint import USAGE_OPERATIONS, route_of, without_shape
@@ -23,16 +24,14 @@ from headgate.providers.settings import DEFAULT_BASE_URLS
 from headgate.types import GENERATE, NO_CONTROLS, Headers, Target
 
 _PORTS = {"http": 80, "https": 443}
-_OPERATIONS = re.compile(
-    r"(?P<base>.*?)(?P<path>/chat/completions|/completions|/responses|/embeddings|/v1/messages)"
+_OPERATIONS = (
+    ("/chat/completions", "chat", "openai"),
+    ("/completions", "completions", "openai"),
+    ("/responses", "responses", "openai"),
+    ("/embeddings", "embeddings", "openai"),
+    ("/v1/messages", "messages", "anthropic"),
 )
-_OPERATION_OF = {
-    "/chat/completions": "chat",
-    "/completions": "completions",
-    "/responses": "responses",
-    "/embeddings": "embeddings",
-    "/v1/messages": "messages",
-}
+"""End of a path, operation, dialect; the first that fits."""
 _GENERATES = re.compile(
     r"(?P<base>.*)(?P<path>/(?P<model>[^/:]+):(?P<verb>generateContent|streamGenerateContent))"
 )
@@ -80,11 +79,10 @@ def address_of(method: str, url: str, headers: Headers) -> Address | None:
     parts = urlsplit(url)
     query = parts.query.encode("latin-1", "replace")
     origin = _origin(parts.scheme, parts.hostname or "", parts.port)
-    if found := _OPERATIONS.fullmatch(parts.path):
-        operation = _OPERATION_OF[found["path"]]
-        kind = "anthropic" if operation == "messages" else "openai"
-        path = found["path"].removeprefix("/v1")
-        return Address(operation, kind, origin + found["base"], path, query)
+    for end, operation, kind in _OPERATIONS:
+        if parts.path.endswith(end):
+            base_url = origin + parts.path.removesuffix(end)
+            return Address(operation, kind, base_url, end.removeprefix("/v1"), query)
     if found := _GENERATES.fullmatch(parts.path):
         is_streamed = found["verb"] != "generateContent"
         # Without `alt=sse` the stream is one JSON array in pieces: no events to tell apart.

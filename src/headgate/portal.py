@@ -86,6 +86,10 @@ class Portal:
                 raise Closed("the runtime was closed during this call") from None
             raise
 
+    @property
+    def is_closed(self) -> bool:
+        return self._closed
+
     def is_home(self) -> bool:
         """Whether the calling code runs on the home loop."""
         try:
@@ -134,7 +138,6 @@ def _run_loop(loop: asyncio.AbstractEventLoop) -> None:
         for task in running:
             task.cancel()
         loop.run_until_complete(asyncio.gather(*running, return_exceptions=True))
-        loop.run_until_complete(loop.shutdown_asyncgens())
         loop.run_until_complete(loop.shutdown_default_executor())
     finally:
         loop.close()

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from headgate import pipeline
-from headgate.admission import Admission, Head, Plan
+from headgate.admission import Admission, Plan
+from headgate.admission_head import Head
 from headgate.clock import Clock, SystemClock
 from headgate.config import Config
 from headgate.errors import UpstreamTimeout

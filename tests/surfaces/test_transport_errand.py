@@ -14,7 +14,7 @@ import pytest
 from headgate.config import Config
 from headgate.layers.settings import CacheConfig
 from headgate.runtime import Runtime
-from headgate.testing import Answer, FakeClock, FakeProvider, Hang
+from headgate.testing import Answer, FakeClock, FakeProvider, Hang, Status
 
 BODY = {"model": "m", "messages": [{"role": "user", "content": "q"}]}
 STREAM = {**BODY, "stream": True}
@@ -91,6 +91,21 @@ def test_controls_go_through_the_stack(provider: FakeProvider, control: str) -> 
     assert reply.headers["cache-status"].startswith(
         "headgate; hit" if control == "max-age=60" else "headgate; fwd=bypass"
     )
+
+
+def test_a_stale_answer_has_its_own_headers_and_not_those_of_the_failure(
+    provider: FakeProvider,
+) -> None:
+    clock = FakeClock()
+    settings = CacheConfig(ttl=10, max_stale=3600, stale_if_error=3600)
+    provider.script(Answer(headers={"x-request-id": "good"}), Status(503, body="<html>"))
+    with Runtime(Config(cache=settings), clock=clock) as runtime:
+        first = post(runtime, provider)
+        clock.advance(60)
+        stale = post(runtime, provider)
+    assert (stale.status_code, stale.content) == (200, first.content)
+    assert stale.headers["x-request-id"] == "good"
+    assert "fwd=stale; fwd-status=503" in stale.headers["cache-status"]
 
 
 def test_a_deadline_of_ours_is_an_answer_that_is_not_tried_again(provider: FakeProvider) -> None:

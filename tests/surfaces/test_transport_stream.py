@@ -186,6 +186,21 @@ def test_closing_lets_go_of_the_body_and_may_be_done_twice(portal: Portal, sourc
         list(reader)
 
 
+def test_a_stream_that_is_closed_before_it_began_lets_go_of_the_body(portal: Portal) -> None:
+    source = Source(portal)
+    begin = threading.Event()
+
+    async def busy() -> None:
+        begin.wait(10)
+
+    portal.spawn(busy)  # the home loop stands still meanwhile
+    handover = Handover(source, portal.spawn)
+    handover.close()
+    begin.set()
+    assert source.closed.wait(10)
+    assert source.read == 0
+
+
 def test_a_reader_that_is_forgotten_lets_go_of_the_body(portal: Portal, source: Source) -> None:
     reader = reader_of(source, portal)
     settle(portal)

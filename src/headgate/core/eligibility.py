@@ -83,7 +83,7 @@ def _any_hosted(tools: list[Any]) -> bool:
 def may_hold_media(body: bytes) -> bool:
     """Whether a raw body can refer to bytes elsewhere at all: False without walking through it. A
     key may be spelt with escapes."""
-    return b"url" in body or b"file_id" in body or b"\\u" in body
+    return any(name in body for name in (b"url", b"file_id", b"fileUri", b"file_uri", b"\\u"))
 
 
 def _holds_url(value: Any) -> bool:

@@ -11,7 +11,8 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
 
-from headgate.admission import Head, Plan, read_head
+from headgate.admission import Plan
+from headgate.admission_head import Head, read_head
 from headgate.errors import BadRequest, HeadgateError
 from headgate.runtime import Runtime
 from headgate.stream import Recorded, Whole, pieces

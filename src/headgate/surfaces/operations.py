@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl
 
 import msgspec
 
-from headgate.admission import read_head
+from headgate.admission_head import read_head
 from headgate.core.canonical import parse_object
 from headgate.core.units import parse_duration
 from headgate.errors import BadRequest, UpstreamGarbled

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from concurrent.futures import CancelledError, Future, wait
 from typing import Any
 
-from headgate.admission import Head, Plan
+from headgate.admission import Plan
+from headgate.admission_head import Head
 from headgate.admission_relay import Address, RelayAdmission, relay_head
 from headgate.errors import BadRequest, Closed, HeadgateError
 from headgate.runtime import Runtime
@@ -192,7 +193,8 @@ class Errand:
 
     def _response(self, reply: Reply, reader: Any) -> Any:
         provenance = reply.provenance
-        mine = self._is_sent and not (provenance.hit or provenance.collapsed)
+        borrowed = provenance.hit or provenance.collapsed or provenance.forward == "stale"
+        mine = self._is_sent and not borrowed
         headers = self._received if mine else reply.headers
         headers += provenance_headers(provenance, self._plan.key)
         if isinstance(reply.body, Whole):
@@ -204,6 +206,9 @@ class Errand:
         )
 
     def _failed(self, error: HeadgateError) -> Any:
+        if self._runtime.portal.is_closed:
+            # Whatever it looked like: connections are closed first.
+            return self._refusal(Closed("the runtime is closed"))
         theirs = self._library.theirs(error)
         if theirs is not None:
             raise theirs from error

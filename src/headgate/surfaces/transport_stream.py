@@ -56,7 +56,10 @@ class Handover:
         return taken
 
     def close(self) -> None:
-        """Lets go of what has not been taken, and cuts the body if it is not at its end."""
+        """Lets go of what has not been taken, and cuts the body if it is not at its end. Takes no
+        lock of ours, as garbage collection may call it anywhere."""
+        # The task has taken its first step by then, so it does close the body: asyncio hands the
+        # cancellation to its loop behind that step.
         self._pump.cancel()
 
     async def _read_on(self) -> None:
