@@ -51,13 +51,7 @@ PREFIX_BYTES_MAX = 4_000
 MODEL_CHARS_MAX = 500
 """A longer name is none, and would stay: in plans, in the metrics, in a header of each reply."""
 HEADS_MAX = 256
-<<<<<<< HEAD
-HEADERS_MAX = 100
-HEADER_BYTES_MAX = 32_768
-"""Names and values of all headers together; the server below has no limit of its own."""
-=======
 """Sets of headers remembered."""
->>>>>>> transport
 QUERY_BYTES_MAX = 8_192
 
 _CHOICES_MAX = 1_000
@@ -180,11 +174,7 @@ class Admission:
         asked = self._asked(fields)
         model, target = self.resolve(asked, operation)
         streamed = self._is_streamed(fields)
-<<<<<<< HEAD
-        policy = self._policies.get(model, self._usual_policy)
-=======
         policy = self._policy(model)
->>>>>>> transport
         terms = self._terms(fields)
         bypass = bypass_reason(operation, terms, policy, media_possible=may_hold_media(body))
         if streamed and operation not in STREAMED_OPERATIONS:
@@ -232,13 +222,10 @@ class Admission:
             if len(table) >= most:
                 del table[next(iter(table))]
             table[name] = value
-<<<<<<< HEAD
-=======
 
     def _policy(self, model: str) -> Policy:
         """Of a model named in the configuration its own, of every other the common one."""
         return self._policies.get(model, self._usual_policy)
->>>>>>> transport
 
     def _scope(self, head: Head) -> bytes:
         """Who shares an entry: everyone in a namespace that the operator listed, else whoever
