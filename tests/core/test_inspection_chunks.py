@@ -15,7 +15,7 @@ from core.events import (
     verdict_on,
 )
 
-from headgate.core.inspection import PLAIN, USAGE
+from headgate.core.inspection import END, PLAIN, USAGE
 from headgate.types import NO_USAGE, Usage
 
 
@@ -95,6 +95,14 @@ def test_only_an_event_of_nothing_but_usage_is_withheld(operation: str) -> None:
         assert kinds == [kind]
         expected = Usage(10, 5) if event.get("usage") else NO_USAGE
         assert inspection.usage == expected
+
+
+@pytest.mark.parametrize("usage", ["many", {"prompt_tokens": "9"}, {"prompt_tokens": 1.5}, [1]])
+def test_usage_that_nobody_can_read_breaks_no_stream(usage: Any) -> None:
+    inspection, kinds = inspected("chat", chunk(said(finish="stop"), usage=usage), DONE)
+    assert kinds == [PLAIN, END]
+    assert inspection.usage == NO_USAGE
+    assert inspection.verdict(limit_explicit=False, choices=1).skip == ""
 
 
 def test_the_last_usage_of_a_chat_counts() -> None:

@@ -145,7 +145,6 @@ OF_NO_DIALECT = [
     ("chat", {"choices": [{"index": "0"}]}),
     ("chat", {"choices": [{"delta": "x"}]}),
     ("chat", {"choices": [{"finish_reason": 5}]}),
-    ("chat", {"usage": 5}),
     ("completions", {"choices": {}}),
     ("messages", {"type": 5}),
     ("messages", {"index": "x"}),

@@ -14,8 +14,8 @@ from headgate.core.inspection_rules import (
     PLAIN,
     UNREADABLE,
     USAGE,
+    decoded,
     early,
-    garbled,
     why_skipped,
 )
 from headgate.core.verdict import RawUsage, Verdict, calls_tools_by, label_of, usage_of
@@ -43,15 +43,19 @@ class _Choice(Struct):
     finish_reason: str | None = None
 
 
-class _Chunk(Struct):
+class _Bare(Struct):
     choices: list[_Choice] | None = None
-    usage: RawUsage | None = None
     error: Any = None
     prompt_filter_results: Any = None
     """Azure's first chunk; it has no choices and is for every client."""
 
 
+class _Chunk(_Bare):
+    usage: RawUsage | None = None
+
+
 _decode_chunk = msgspec.json.Decoder(_Chunk).decode
+_decode_bare = msgspec.json.Decoder(_Bare).decode
 
 
 class ChunkInspection:
@@ -73,21 +77,25 @@ class ChunkInspection:
         if name == b"error":
             self.has_failed = True
             return ERROR
+        usage: RawUsage | None = None
         try:
-            chunk = _decode_chunk(content)
+            whole = _decode_chunk(content)
+            chunk: _Bare = whole
+            usage = whole.usage
         except UNREADABLE:
-            if content.strip() != DONE:
-                raise garbled() from None
-            self.is_finished = True
-            return END
+            if content.strip() == DONE:
+                self.is_finished = True
+                return END
+            # Numbers of tokens that nobody can read are no reason to break a good stream.
+            chunk = decoded(_decode_bare, content)
         if chunk.error:
             self.has_failed = True
             return ERROR
         for choice in chunk.choices or ():
             self._note(choice)
-        if chunk.usage is None:
+        if usage is None:
             return PLAIN
-        self.usage = usage_of(chunk.usage)
+        self.usage = usage_of(usage)
         return USAGE if chunk.choices == [] and not chunk.prompt_filter_results else PLAIN
 
     def _note(self, choice: _Choice) -> None:
