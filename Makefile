@@ -29,7 +29,8 @@ test: check $(LEGACY)/sdk.stamp ## check, then the whole suite; PYTEST_ARGS="-k 
 	$(PYTEST) $(PYTEST_ARGS)
 
 .PHONY: test-full
-test-full: test ## as test, then thrice more in Python's development mode, with other seeds
+test-full: test ## as test, then with every sample, then thrice in Python's development mode
+	HEADGATE_TEST_FULL=1 $(PYTEST) $(PYTEST_ARGS)
 	@for seed in 1 2 3; do \
 		PYTHONDEVMODE=1 $(PYTEST) --hypothesis-seed=$$seed $(PYTEST_ARGS) || exit 1; \
 	done

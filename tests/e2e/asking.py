@@ -47,7 +47,7 @@ class Asking:
 
         return self._runner.run(act())
 
-    def post(self, operation: str, body: dict[str, Any], **headers: str) -> Got:
+    def post(self, operation: str, body: Any, **headers: str) -> Got:
         """The reply, byte for byte, to whom the SDKs would give it; `headers` with underscores."""
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         return self.gate.post(PATHS[operation], body, {**self.headers(operation), **named})

@@ -243,11 +243,11 @@ def test_an_answer_of_the_shape_that_was_not_asked_for_is_counted_and_not_kept(
     ask: Asking, asked: Any, said: Any
 ) -> None:
     text = ask.fresh()
-    other = fake_reply("chat", json.dumps(said("chat", text)).encode()).pieces
+    other = fake_reply("messages", json.dumps(said("messages", text)).encode()).pieces
     step = Answer(body=other[0]) if said is question else Answer(chunks=other)
     before = ask.not_stored().get("shape", 0)
     with ask.upstream(2, step):
-        replies = [ask.post("chat", asked("chat", text)) for _ in range(2)]
+        replies = [ask.post("messages", asked("messages", text)) for _ in range(2)]
     assert replies[0].body == b"".join(other), "it is handed on all the same"
     assert not hit(replies[1])
     assert ask.not_stored()["shape"] == before + 1
@@ -280,8 +280,8 @@ def test_an_operator_may_keep_it_all_the_same_for_one_model(policy: str) -> None
         for model, calls in (("trusted", 1), ("other", 2)):
             body = {**streamed("chat"), **POLICIES[policy], "model": model}
             with ask.upstream(calls):
-                for _ in range(2):
-                    ask.post("chat", body)
+                replies = [ask.post("chat", body) for _ in range(2)]
+            assert hit(replies[1]) == (model == "trusted")
 
 
 def test_an_operator_may_keep_refusals_for_a_while() -> None:

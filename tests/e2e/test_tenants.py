@@ -90,16 +90,14 @@ def test_every_prompt_that_another_tenant_repeats_goes_upstream(
 
 def test_the_sdks_of_two_tenants_share_nothing(gate: Gate, server: FaultServer) -> None:
     with clients_at(gate.url, "tenant-a") as one, clients_at(gate.url, "tenant-b") as other:
-        for operation in DIALECTS:
-            for clients in (one, other):
-                before = len(server.calls)
-                answers = [
-                    clients.resource(operation).create(**question(operation)) for _ in range(2)
-                ]
-                with clients.resource(operation).create(**streamed(operation)) as stream:
-                    assert list(stream)
-                assert answers[0] == answers[1]
-                assert len(server.calls) == before + 1
+        for clients, operation in product((one, other), DIALECTS):
+            before = len(server.calls)
+            create = clients.resource(operation).create
+            answers = [create(**question(operation)) for _ in range(2)]
+            with create(**streamed(operation)) as stream:
+                assert list(stream)
+            assert answers[0] == answers[1]
+            assert len(server.calls) == before + 1
 
 
 def test_a_key_of_the_gateways_own_does_not_make_its_callers_one(server: FaultServer) -> None:

@@ -13,6 +13,7 @@ import json
 import resource
 import sys
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from stores.samples import SCOPE, entry_of, key_of
@@ -25,9 +26,11 @@ CLOCK = SystemClock()
 
 
 def numbered(number: int, bytes_each: int = 20_000) -> Entry:
-    """An entry whose content says which it is, to its end."""
+    """An entry whose content says which it is, to its end; every second one is a stream."""
     content = (b"%d." % number) * (bytes_each // len(b"%d." % number))
-    return entry_of(number, content, created_s=CLOCK.epoch())
+    stream: dict[str, Any] = {"kind": "stream", "usage_at": (number, number + 9)}
+    differs = stream if number % 2 else {}
+    return entry_of(number, content, created_s=CLOCK.epoch(), **differs)
 
 
 def write(path: str, seed: str) -> None:
