@@ -228,9 +228,10 @@ async def a_stream_that_breaks_is_the_sdks_usual_error_and_is_not_kept(bench: Be
             errors.append(
                 await failure(Exception, lambda c=client: events_of(bench, STREAMS["chat"], c))
             )
-        assert type(errors[0]) is type(errors[1])
+        # By name: an SDK may itself be built on the other library.
+        assert type(errors[0]).__name__ == type(errors[1]).__name__
         if isinstance(errors[0], openai.OpenAIError):
-            assert type(errors[0].__cause__) is type(errors[1].__cause__)
+            assert type(errors[0].__cause__).__name__ == type(errors[1].__cause__).__name__
     assert bench.runtime.stats()["cache"]["size"] == 0
     assert bench.runtime.stats()["metrics"]["errors"] == {"m:stream_broken": 1, "m:timeout": 1}
 

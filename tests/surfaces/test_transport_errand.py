@@ -169,7 +169,8 @@ def test_a_stream_that_comes_as_its_caller_leaves_is_let_go(provider: FakeProvid
             asking = asyncio.ensure_future(client.send(request(url), stream=True))
             await asyncio.to_thread(provider.wait_for_calls, 1)
             # This loop stands still while the reply arrives on the other one.
-            for _ in range(50):
+            provider.release()
+            for _ in range(100):
                 runtime.portal.spawn(_turn).result()
             asking.cancel()
             await asyncio.wait([asking])
@@ -181,6 +182,7 @@ def test_a_stream_that_comes_as_its_caller_leaves_is_let_go(provider: FakeProvid
         return httpx2.Request("POST", url, json=STREAM, extensions={"timeout": timeout})
 
     provider.script(Hang(after_bytes=400))
+    provider.hold()
     with Runtime(Config(cache=CacheConfig(finish_within=0))) as runtime:
         asyncio.run(ask(runtime))
 
