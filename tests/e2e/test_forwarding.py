@@ -107,7 +107,6 @@ DROPPED = {
     "x-hop": "1",
     "origin": "http://evil.example",
     "referer": "http://evil.example",
-    "api-key": "k",
     "x-openai-base-url": "http://evil.example",
     "idempotency-key": "i",
     "expect": "x",
