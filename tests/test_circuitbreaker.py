@@ -74,6 +74,16 @@ def test_a_refusal_says_when_to_try_again_and_that_nothing_was_sent(
     assert isinstance(error, errors.Refused)
 
 
+def test_one_that_was_opened_by_hand_does_not_say_when(breaker: CircuitBreaker) -> None:
+    breaker.force("forced_open")
+    error = opened(breaker)
+    assert (str(error), error.retry_after_s) == ("model is forced open", None)
+    with pytest.raises(ValueError, match="no state of a breaker: 'ajar'"):
+        breaker.force("ajar")
+    breaker.reset()
+    assert breaker.call(lambda: "Paris") == "Paris"
+
+
 def test_after_its_time_successes_close_it(breaker: CircuitBreaker, clock: FakeClock) -> None:
     failing(breaker, 3)
     clock.advance(59.9)

@@ -204,10 +204,12 @@ class CircuitBreaker:
 
     @contextmanager
     def _held(self) -> Iterator[Breaker]:
-        with self._lock:
-            self._catch_up()
-            yield self._machine
-        self._drain()
+        try:
+            with self._lock:
+                self._catch_up()
+                yield self._machine
+        finally:
+            self._drain()
 
     def _admit(self, now_s: float) -> Permit:
         with self._lock:
@@ -219,7 +221,8 @@ class CircuitBreaker:
         if isinstance(answer, Refusal):
             wait_s = answer.retry_after_s
             when = "" if wait_s is None else f"; try again in {wait_s:.3g} s"
-            raise BreakerOpen(f"{self.name} is {answer.reason}{when}", retry_after_s=wait_s)
+            how = answer.reason.replace("_", " ")
+            raise BreakerOpen(f"{self.name} is {how}{when}", retry_after_s=wait_s)
         return answer
 
     def _record(self, permit: Permit, outcome: Outcome, now_s: float) -> None:
