@@ -155,3 +155,25 @@ def test_more_than_is_to_be_kept_is_read_and_not_kept() -> None:
 
 def test_an_empty_stream_is_broken() -> None:
     assert isinstance(read().error, StreamBroken)
+
+
+def test_a_provider_that_falls_silent_after_its_marker_has_ended() -> None:
+    closed: list[int] = []
+
+    async def stream() -> AsyncIterator[bytes]:
+        yield DELTA + FINISH + DONE
+        await asyncio.Event().wait()
+
+    async def close() -> None:
+        closed.append(1)
+
+    async def act() -> list[bytes]:
+        inspection = inspect("chat")
+        assert inspection is not None
+        events = Events(Chunks(stream(), close), inspection, lambda *_: None, 10_000, 0.001)
+        chunks = [chunk async for chunk in events]
+        await events.aclose()
+        return chunks
+
+    assert asyncio.run(asyncio.wait_for(act(), 20)) == [DELTA + FINISH + DONE]
+    assert closed == [1]

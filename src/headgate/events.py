@@ -6,6 +6,7 @@ end without the provider's own marker, become errors instead of a clean end.
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 
@@ -30,6 +31,7 @@ class Events:
         inspection: Inspection,
         on_end: Callable[[Events, BaseException | None], None],
         keep_max_bytes: int,
+        linger_s: float = 1.0,
     ) -> None:
         self.inspection = inspection
         self.kept_bytes = 0
@@ -39,6 +41,7 @@ class Events:
         self._splitter = Splitter()
         self._on_end: Callable[[Events, BaseException | None], None] | None = on_end
         self._keep_max_bytes = keep_max_bytes
+        self._linger_s = linger_s
         self._kept: list[bytes] = []
         self._ready: deque[bytes] = deque()
         self._failure: BaseException | None = None
@@ -67,7 +70,10 @@ class Events:
         if self._iterator is None:
             self._iterator = self._body.__aiter__()
         try:
-            piece = await anext(self._iterator, None)
+            if self.inspection.is_finished:
+                piece = await self._drained(self._iterator)
+            else:
+                piece = await anext(self._iterator, None)
             if piece is None:
                 self._failure = self._take_end()
             else:
@@ -75,6 +81,15 @@ class Events:
         except UpstreamFailed as error:
             # An answer that is complete and kept must not be an error to those who read it live.
             self._failure = StopAsyncIteration() if self.inspection.is_finished else error
+
+    async def _drained(self, iterator: AsyncIterator[bytes]) -> bytes | None:
+        """What comes after the terminal marker, so that the connection can be used again. Who says
+        nothing more for `linger_s` and does not close has ended all the same."""
+        try:
+            async with asyncio.timeout(self._linger_s):
+                return await anext(iterator, None)
+        except TimeoutError:
+            return None
 
     def _take(self, events: list[bytes]) -> None:
         """Looks at complete events and makes them ready, joined as they came."""
