@@ -26,7 +26,7 @@ demo: .venv/demo.stamp ## watch a real workload become cheaper and faster (no ke
 .PHONY: test
 test: check $(LEGACY)/sdk.stamp ## check, then the whole suite; PYTEST_ARGS="-k word" narrows it
 	@scripts/debian-packages scripts/debian-packages.txt
-	$(PYTEST) $(PYTEST_ARGS)
+	$(PYTEST) -n auto $(PYTEST_ARGS)
 
 .PHONY: test-full
 test-full: test ## as test, then with every sample, then thrice in Python's development mode
