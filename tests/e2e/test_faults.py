@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import anthropic
 import openai
 import pytest
+from ports import refusing_port
 
 from headgate.config import Config, ProviderConfig
 from headgate.layers.settings import CacheConfig
@@ -20,15 +21,15 @@ QUESTION: Any = [{"role": "user", "content": "q"}]
 BODY: dict[str, Any] = {"model": "m", "messages": QUESTION, "max_tokens": 50}
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port
+@pytest.fixture
+def refusing() -> Iterator[str]:
+    """An address of this machine where nobody listens."""
+    with refusing_port() as port:
+        yield f"127.0.0.1:{port}"
 
 
-def nowhere(name: str = "") -> Config:
+def nowhere(host: str) -> Config:
     """Both providers at an address where nobody listens, or with a name that does not exist."""
-    host = name or f"127.0.0.1:{free_port()}"
     return Config(
         providers={
             "openai": ProviderConfig(base_url=f"http://{host}/v1"),
@@ -39,9 +40,9 @@ def nowhere(name: str = "") -> Config:
 
 @pytest.mark.parametrize("host", ["", "no-such-host.invalid"])
 def test_an_unreachable_provider_is_502_in_the_dialect_and_the_gateway_lives_on(
-    open_gate: Callable[[Config], Any], host: str
+    open_gate: Callable[[Config], Any], refusing: str, host: str
 ) -> None:
-    gate = open_gate(nowhere(host))
+    gate = open_gate(nowhere(host or refusing))
     with openai.OpenAI(base_url=gate.openai_url, api_key="k", max_retries=3) as client:
         with pytest.raises(openai.InternalServerError) as refused:
             client.chat.completions.create(model="m", messages=QUESTION)

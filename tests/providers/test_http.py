@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 import pytest
+from ports import refusing_port
 
 from headgate.errors import StreamBroken, UpstreamGarbled, UpstreamTimeout, UpstreamUnreachable
 from headgate.providers.http import http_service
@@ -155,11 +156,9 @@ def test_only_listed_headers_are_handed_on(provider: FakeProvider) -> None:
     assert names == {*kept, "content-type"}
 
 
-def test_nobody_there_is_unreachable_and_nothing_was_sent(provider: FakeProvider) -> None:
-    config = config_for(provider)
-    provider.close()
-    with pytest.raises(UpstreamUnreachable) as caught:
-        ask(config, call_of())
+def test_nobody_there_is_unreachable_and_nothing_was_sent() -> None:
+    with refusing_port() as port, pytest.raises(UpstreamUnreachable) as caught:
+        ask(ProviderConfig(base_url=f"http://127.0.0.1:{port}/v1"), call_of())
     assert not caught.value.sent
 
 

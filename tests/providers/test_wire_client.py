@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
+from ports import refusing_port
 from rawserver import CHUNKED, FIRST, LAST, OK, Peer, RawServer, Script
 
 from rawserver import holding, resetting, saying, serving  # isort: skip
@@ -90,9 +91,8 @@ async def unreachable(url: str) -> UpstreamFailed:
 
 
 def test_a_refused_port_is_unreachable() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-    error = asyncio.run(unreachable(f"http://127.0.0.1:{port}"))
+    with refusing_port() as port:
+        error = asyncio.run(unreachable(f"http://127.0.0.1:{port}"))
     assert isinstance(error, UpstreamUnreachable)
     assert not error.sent
 

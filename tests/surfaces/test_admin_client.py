@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from gates import Gate
+from ports import refusing_port
 
 from headgate.config import Config, ServerConfig
 from headgate.surfaces.admin_client import TOKEN_VARIABLE, URL, AdminClient, GatewayError
@@ -70,15 +71,11 @@ def test_what_is_no_gateways_url_is_refused(url: str) -> None:
     assert "sesame" not in message
 
 
-def unused_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        return int(free.getsockname()[1])
-
-
 @pytest.mark.parametrize("host", ["127.0.0.1", "a..b"])
 def test_where_nobody_answers_it_names_the_command_that_starts_one(host: str) -> None:
-    client = AdminClient(f"http://{host}:{unused_port()}")
-    message = refusal(client.stats)
+    with refusing_port() as port:
+        client = AdminClient(f"http://{host}:{port}")
+        message = refusal(client.stats)
     assert message.startswith(f"no gateway answers at {client.url} (")
     assert "`headgate serve`" in message
     assert "--url" in message

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import socket
 from pathlib import Path
 
 import pytest
 from gates import Gate
+from ports import refusing_port
 from programs import Told, run
 
 from headgate.config import Config, ProviderConfig
@@ -59,15 +59,15 @@ def test_answers_not_stored_are_counted_by_reason(gate: Gate, capsys: Captured) 
 
 
 def test_errors_are_counted_by_model_and_kind(gate: Gate, capsys: Captured) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        nowhere = f"http://127.0.0.1:{free.getsockname()[1]}/v1"
-    failing = Gate(Config(providers={"openai": ProviderConfig(base_url=nowhere)}))
-    try:
-        ask(failing, "m", 2)
-        told = Told(capsys, "stats", "--url", failing.url)
-        ((kind, count),) = failing.stats()["metrics"]["errors"].items()
-    finally:
-        failing.close()
+    with refusing_port() as port:
+        nowhere = f"http://127.0.0.1:{port}/v1"
+        failing = Gate(Config(providers={"openai": ProviderConfig(base_url=nowhere)}))
+        try:
+            ask(failing, "m", 2)
+            told = Told(capsys, "stats", "--url", failing.url)
+            ((kind, count),) = failing.stats()["metrics"]["errors"].items()
+        finally:
+            failing.close()
     assert told.out.startswith("2 calls, 2 errors; ")
     assert cells(told.out, kind) == [kind, str(count)] == [kind, "2"]
     assert kind.startswith("m:")
@@ -88,9 +88,9 @@ def test_as_json_it_is_the_document_of_the_gateway_and_nothing_else(
 def test_without_a_gateway_it_fails_with_one_line_that_names_the_command(
     tmp_path: Path, words: tuple[str, ...]
 ) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        url = f"http://127.0.0.1:{free.getsockname()[1]}"
-    done = run(*words, "--url", url, cwd=tmp_path)
+    with refusing_port() as port:
+        url = f"http://127.0.0.1:{port}"
+        done = run(*words, "--url", url, cwd=tmp_path)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith(f"headgate: no gateway answers at {url} (")
     assert "`headgate serve`" in done.stderr
