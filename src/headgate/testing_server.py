@@ -156,6 +156,8 @@ class LoopbackServer:
     def close(self) -> None:
         """Cuts every connection and ends the thread; returns when it has ended."""
         self._thread.close()
+        # A thread that was ended before it began to serve has not closed it.
+        self._socket.close()
 
     async def _serve(self) -> None:
         server = await asyncio.start_server(

@@ -42,6 +42,7 @@ from headgate.errors import (
     UpstreamUnreachable,
 )
 from headgate.providers.wire import WireLimits, WireReply
+from headgate.providers.wire_socket import own_socket
 from headgate.types import Headers
 
 # An idle connection is let go before the 5 s after which uvicorn closes it, and with it most
@@ -103,7 +104,11 @@ class AiohttpWire:
         if self._is_closed:
             raise Closed("the connections to this provider are closed")
         self._session = ClientSession(
-            connector=TCPConnector(limit=self._connections_max, keepalive_timeout=_POOL_IDLE_S),
+            connector=TCPConnector(
+                limit=self._connections_max,
+                keepalive_timeout=_POOL_IDLE_S,
+                socket_factory=own_socket,
+            ),
             headers=_HEADERS,
             skip_auto_headers=("content-type",),
             cookie_jar=DummyCookieJar(),
