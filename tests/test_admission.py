@@ -23,7 +23,7 @@ from headgate.admission_head import HEADER_BYTES_MAX, HEADERS_MAX, read_head
 from headgate.config import Config, ModelConfig, ProviderConfig
 from headgate.errors import BadRequest, UnknownModel
 from headgate.layers.settings import CacheConfig, ModelCacheConfig
-from headgate.types import OPERATIONS, Target, WireRequest
+from headgate.types import OPERATIONS, Route, Target, WireRequest
 
 BOTH = Config(
     providers={
@@ -201,12 +201,16 @@ def test_end_users_are_kept_apart_only_on_request() -> None:
     ],
 )
 def test_a_name_leads_to_its_target(asked: str, model: str, target: Target) -> None:
-    assert Admission(BOTH).resolve(asked, "chat") == (model, target)
+    name, routes = Admission(BOTH).resolve(asked, "chat")
+    assert (name, routes[0].target) == (model, target)
 
 
 def test_an_unlisted_name_goes_to_the_only_provider_that_speaks_the_dialect() -> None:
-    assert Admission(OPENAI).resolve("org/m", "chat") == ("org/m", Target("openai", "org/m"))
-    assert Admission(BOTH).resolve("c", "messages") == ("c", Target("claude", "c"))
+    assert Admission(OPENAI).resolve("org/m", "chat") == (
+        "org/m",
+        (Route(Target("openai", "org/m")),),
+    )
+    assert Admission(BOTH).resolve("c", "messages") == ("c", (Route(Target("claude", "c")),))
     with pytest.raises(UnknownModel):
         Admission(BOTH).resolve("c", "chat")
 

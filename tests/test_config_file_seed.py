@@ -45,7 +45,7 @@ def test_every_setting_of_the_dictionaries_has_its_place() -> None:
             },
         ),
         batch=BatchConfig(enabled=True, max_batch_size=10, batch_timeout=0.1),
-        breaker=BreakerConfig(True, 4, 30.0, 3),
+        breaker=BreakerConfig(True, True, 4, 30.0, 3),
     )
     assert from_runtime_settings(RUNTIME_SETTINGS, MODEL_CACHE_CONFIG) == expected
     loaded = Config.from_runtime_settings(RUNTIME_SETTINGS, models=MODEL_CACHE_CONFIG)

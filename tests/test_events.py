@@ -47,12 +47,8 @@ def read(*pieces: bytes | Exception, keep_max_bytes: int = 10_000, most: int = 9
         assert inspection is not None
         chunks: list[bytes] = []
         told: list[Any] = []
-        events = Events(
-            Chunks(stream()),
-            inspection,
-            lambda _, error: told.append((error, len(chunks))),
-            keep_max_bytes,
-        )
+        events = Events("chat", Chunks(stream()), inspection, keep_max_bytes)
+        events.watch(lambda _, error: told.append((error, len(chunks))))
         error = None
         try:
             async for chunk in events:
@@ -170,7 +166,7 @@ def test_a_provider_that_falls_silent_after_its_marker_has_ended() -> None:
     async def act() -> list[bytes]:
         inspection = inspect("chat")
         assert inspection is not None
-        events = Events(Chunks(stream(), close), inspection, lambda *_: None, 10_000, 0.001)
+        events = Events("chat", Chunks(stream(), close), inspection, 10_000, 0.001)
         chunks = [chunk async for chunk in events]
         await events.aclose()
         return chunks

@@ -12,7 +12,17 @@ from headgate.config import Config, ProviderConfig
 from headgate.layers.fill import Fill
 from headgate.layers.settings import CacheConfig
 from headgate.metrics import Metrics
-from headgate.pipeline import FUNCTION, RELAY, Placed, by_target, front, providers, stack
+from headgate.pipeline import (
+    FUNCTION,
+    RELAY,
+    Placed,
+    by_target,
+    front,
+    per_target,
+    providers,
+    resilience,
+    stack,
+)
 from headgate.providers.function import call_function
 from headgate.stores.memory import MemoryStore
 from headgate.stores.tiers import Tiers
@@ -26,7 +36,8 @@ def built() -> tuple[Placed, ...]:
     clock = SystemClock()
     tiers = Tiers(MemoryStore(), None, clock)
     metrics = Metrics()
-    return front(CacheConfig(), tiers, Fill(tiers, clock, metrics), metrics, clock)
+    above = front(CacheConfig(), tiers, Fill(tiers, clock, metrics), metrics, clock)
+    return above + per_target(Config(), resilience(Config(), clock), clock)
 
 
 def documented() -> list[str]:
@@ -44,7 +55,9 @@ def test_the_built_stack_is_the_one_in_life_of_a_call() -> None:
 
 
 def test_the_layers_stand_in_this_order() -> None:
-    assert [placed.name for placed in built()] == ["observe", "cache", "coalesce", "fill"]
+    assert [placed.name for placed in built()] == [
+        "observe", "cache", "coalesce", "fill", "fallback", "retry", "breaker", "attempt",
+    ]  # fmt: skip
 
 
 def test_every_layer_says_why_it_stands_where_it_stands() -> None:

@@ -7,7 +7,6 @@ construction, no parse); only unseen bytes are parsed, checked and made canonica
 
 from __future__ import annotations
 
-import difflib
 import threading
 from collections.abc import Iterable
 from hashlib import sha256
@@ -18,7 +17,7 @@ from msgspec import Struct
 from headgate.admission_head import Head, read_head
 from headgate.config import Config
 from headgate.core.canonical import parse_object
-from headgate.core.eligibility import bypass_reason, may_hold_media
+from headgate.core.eligibility import bypass_reason, has_effects, may_hold_media
 from headgate.core.fingerprint import (
     STREAMED_OPERATIONS,
     USAGE_OPERATIONS,
@@ -31,13 +30,16 @@ from headgate.core.fingerprint import (
 )
 from headgate.core.rewrite import renamed
 from headgate.core.verdict import LIMIT_FIELDS
-from headgate.errors import BadRequest, UnknownModel
+from headgate.errors import BadRequest
 from headgate.layers.settings import policy_of
 from headgate.providers.settings import DEFAULT_BASE_URLS
+from headgate.routing import Routes
 from headgate.types import (
+    TARGET,
     Call,
     Headers,
     Policy,
+    Route,
     Sender,
     Target,
     WireRequest,
@@ -55,8 +57,6 @@ HEADS_MAX = 256
 QUERY_BYTES_MAX = 8_192
 
 _CHOICES_MAX = 1_000
-_SPEAKS = {"openai": {"chat", "completions", "responses", "embeddings"},
-           "anthropic": {"messages", "count_tokens"}}  # fmt: skip
 V = TypeVar("V")
 
 
@@ -69,13 +69,19 @@ class Plan(Struct, frozen=True):
     model: str
     asked: str
     """The model as the body spells it, provider prefix included."""
-    target: Target
+    routes: tuple[Route, ...]
     policy: Policy
     streamed: bool
     usage_wanted: bool
     choices: int
     bypass: str
     limit_explicit: bool
+    repeatable: bool
+
+    @property
+    def target(self) -> Target:
+        """Where it goes first."""
+        return self.routes[0].target
 
 
 class Admission:
@@ -85,6 +91,7 @@ class Admission:
 
     def __init__(self, config: Config) -> None:
         self._config = config
+        self._routes_of = Routes(config)
         self._lock = threading.Lock()
         self._plans: dict[bytes, Plan] = {}
         self._prefixes: dict[tuple[object, ...], tuple[bytes, bytes]] = {}
@@ -134,8 +141,9 @@ class Admission:
         ttl_s = plan.policy.ttl_s
         if controls.ttl_s is not None:
             ttl_s = min(ttl_s, controls.ttl_s)
-        if plan.target.model != plan.asked:
-            body = renamed(body, plan.target.model)
+        target = plan.target
+        if target.model != plan.asked:
+            body = renamed(body, target.model)
         request = WireRequest(path, body, head.forwarded, head.credential, send=send)
         return Call(
             operation=plan.operation,
@@ -143,7 +151,7 @@ class Admission:
             request=request,
             key=plan.key,
             scope=plan.scope,
-            target=plan.target,
+            target=target,
             controls=controls,
             ttl_s=ttl_s,
             streamed=plan.streamed,
@@ -152,6 +160,8 @@ class Admission:
             limit_explicit=plan.limit_explicit,
             policy=plan.policy,
             bypass=plan.bypass,
+            routes=plan.routes,
+            repeatable=plan.repeatable,
         )
 
     def _prefix(self, operation: str, head: Head, query: bytes) -> tuple[bytes, bytes]:
@@ -172,7 +182,8 @@ class Admission:
     ) -> Plan:
         fields = parse_object(body)
         asked = self._asked(fields)
-        model, target = self.resolve(asked, operation)
+        model, routes = self.resolve(asked, operation)
+        targets = [route.target for route in routes if route.role == TARGET]
         streamed = self._is_streamed(fields)
         policy = self._policy(model)
         terms = self._terms(fields)
@@ -182,9 +193,9 @@ class Admission:
         key = request_key(
             operation=operation,
             scope=scope,
-            route=self._route(target),
+            route=self._route(targets),
             headers=(*head.behaviour, (b"?", query)),
-            fields={**self._shapeless(operation, fields, target), "model": model},
+            fields={**self._shapeless(operation, fields, targets), "model": model},
             ignored=self._ignored,
         )
         return Plan(
@@ -193,14 +204,19 @@ class Admission:
             scope=scope,
             model=model,
             asked=asked,
-            target=target,
+            routes=routes,
             policy=policy,
             streamed=streamed,
             usage_wanted=self._wants_usage(operation, fields),
             choices=_choices_in(terms),
             bypass=bypass,
             limit_explicit=any(terms.get(name) is not None for name in LIMIT_FIELDS),
+            repeatable=not has_effects(terms),
         )
+
+    def resolve(self, name: str, operation: str) -> tuple[str, tuple[Route, ...]]:
+        """As `Routes.resolve`."""
+        return self._routes_of.resolve(name, operation)
 
     def _asked(self, fields: dict[str, Any]) -> str:
         return _model_in(fields)
@@ -236,74 +252,36 @@ class Admission:
         who = digest(*(part for header in head.credential for part in header))
         return scope_of(b"credential", who, namespace)
 
-    def _shapeless(self, operation: str, fields: dict[str, Any], target: Target) -> dict[str, Any]:
+    def _shapeless(
+        self, operation: str, fields: dict[str, Any], targets: list[Target]
+    ) -> dict[str, Any]:
         """The fields without what only chooses the shape of the answer."""
-        asked = self._config.providers[target.provider].ask_stream_usage
+        providers = self._config.providers
+        asked = all(providers[target.provider].ask_stream_usage for target in targets)
         return without_shape(operation, fields, usage_is_asked=asked)
 
-    def _route(self, target: Target) -> bytes:
-        route = self._routes.get(target.name)
+    def _route(self, targets: list[Target]) -> bytes:
+        """Digest of where the model leads. Keys of one provider are one place, and the order of
+        places is none of the answer's business."""
+        places = sorted({(target.provider, target.model) for target in targets})
+        known = repr(places)
+        route = self._routes.get(known)
         if route is None:
-            provider = self._config.providers[target.provider]
-            route = route_of(
-                {"target": target.name, "kind": provider.kind, "base_url": provider.base_url}
-            )
-            self._remember(self._routes, target.name, route, PREFIXES_MAX)
+            parts = [self._place(provider, model) for provider, model in places]
+            route = route_of(parts[0] if len(parts) == 1 else {"targets": parts})
+            self._remember(self._routes, known, route, PREFIXES_MAX)
         return route
 
-    def resolve(self, name: str, operation: str) -> tuple[str, Target]:
-        """The model's own name (without a provider prefix) and the target it leads to.
-
-        Raises UnknownModel naming what is configured.
-        """
-        config = self._config
-        listed = config.models.get(name)
-        if listed is not None and listed.targets:
-            provider, _, model = listed.targets[0].partition("/")
-            return name, self._target(provider, model, name, operation)
-        provider, slash, rest = name.partition("/")
-        if slash and provider in config.providers:
-            return rest, self._target(provider, rest, name, operation)
-        speaking = [
-            provider
-            for provider, settings in config.providers.items()
-            if _speaks(settings.kind, operation)
-        ]
-        if len(speaking) == 1:
-            return name, Target(speaking[0], name)
-        raise UnknownModel(self._unknown(name, operation, speaking))
-
-    def _target(self, provider: str, model: str, name: str, operation: str) -> Target:
-        kind = self._config.providers[provider].kind
-        if not _speaks(kind, operation):
-            raise UnknownModel(
-                f"model {name!r} is served by provider {provider!r} of kind {kind!r}, "
-                f"which does not answer {operation} calls"
-            )
-        return Target(provider, model)
-
-    def _unknown(self, name: str, operation: str, speaking: list[str]) -> str:
-        models = sorted(self._config.models)
-        text = f"model {name[:200]!r} is not configured"
-        near = difflib.get_close_matches(name, models, n=1)
-        if near:
-            text += f"; did you mean {near[0]!r}?"
-        if models:
-            text += f"; configured models: {', '.join(models[:20])}"
-        if speaking:
-            prefixes = ", ".join(f"{provider}/MODEL" for provider in speaking)
-            return f"{text}; or name the provider: {prefixes}"
-        return f"{text}; no configured provider answers {operation} calls"
+    def _place(self, provider: str, model: str) -> dict[str, Any]:
+        settings = self._config.providers[provider]
+        name = Target(provider, model).name
+        return {"target": name, "kind": settings.kind, "base_url": settings.base_url}
 
 
 def endpoint(config: Config, provider: str) -> str:
     """Where calls of `provider` go, for people to read."""
     settings = config.providers[provider]
     return settings.base_url or DEFAULT_BASE_URLS[settings.kind] or "built in"
-
-
-def _speaks(kind: str, operation: str) -> bool:
-    return kind == "fake" or operation in _SPEAKS[kind]
 
 
 def _model_in(fields: dict[str, Any]) -> str:

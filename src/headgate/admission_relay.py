@@ -21,7 +21,7 @@ from headgate.core.controls import read_controls
 from headgate.core.fingerprint import USAGE_OPERATIONS, route_of, without_shape
 from headgate.core.generate import usual_terms
 from headgate.providers.settings import DEFAULT_BASE_URLS
-from headgate.types import GENERATE, NO_CONTROLS, Headers, Target
+from headgate.types import GENERATE, NO_CONTROLS, Headers, Route, Target
 
 _PORTS = {"http": 80, "https": 443}
 _OPERATIONS = (
@@ -160,9 +160,9 @@ class RelayAdmission(Admission):
         self._name = _configured(config, address)
         self._host = urlsplit(address.base_url).netloc
 
-    def resolve(self, name: str, operation: str) -> tuple[str, Target]:
+    def resolve(self, name: str, operation: str) -> tuple[str, tuple[Route, ...]]:
         """The model as it is spelt: the address is settled."""
-        return name, Target(self._name or self._host, name)
+        return name, (Route(Target(self._name or self._host, name)),)
 
     def _asked(self, fields: dict[str, Any]) -> str:
         return self._address.model or super()._asked(fields)
@@ -174,7 +174,9 @@ class RelayAdmission(Admission):
         said = self._address.is_streamed
         return super()._is_streamed(fields) if said is None else said
 
-    def _shapeless(self, operation: str, fields: dict[str, Any], target: Target) -> dict[str, Any]:
+    def _shapeless(
+        self, operation: str, fields: dict[str, Any], targets: list[Target]
+    ) -> dict[str, Any]:
         """The request goes out as it is: a stream that does not ask for usage has none, so it is
         less than a whole answer, and has an entry of its own."""
         if operation in USAGE_OPERATIONS and fields.get("stream") and not asks_usage(fields):
@@ -187,12 +189,12 @@ class RelayAdmission(Admission):
     def _wants_usage(self, operation: str, fields: dict[str, Any]) -> bool:
         return True
 
-    def _route(self, target: Target) -> bytes:
+    def _route(self, targets: list[Target]) -> bytes:
         if self._name:
-            return super()._route(target)
+            return super()._route(targets)
         address = self._address
         parts: dict[str, Any] = {
-            "target": target.name, "kind": address.kind, "base_url": address.base_url
+            "target": targets[0].name, "kind": address.kind, "base_url": address.base_url
         }  # fmt: skip
         if address.is_streamed is not None:
             parts["streamed"] = address.is_streamed

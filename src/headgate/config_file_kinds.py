@@ -86,6 +86,8 @@ def kind_of(annotation: Any) -> Kind:
         return Kind(
             "list of strings", _texts, {"type": "array", "items": {"type": "string"}}, _json
         )
+    if form.base == tuple[Secret, ...]:
+        return _secrets()
     raise TypeError(f"no kind of setting for {annotation!r}")
 
 
@@ -230,3 +232,18 @@ def _secret() -> Kind:
         return Secret(str(value))
 
     return Kind("secret string", parse, {"type": "string"}, lambda it: '"***"' if it else '""')
+
+
+def _secrets() -> Kind:
+    one = _secret()
+
+    def parse(value: Any) -> tuple[Secret, ...]:
+        if not isinstance(value, list | tuple):
+            raise ValueError("expected a list of strings")
+        found = tuple(one.parse(item) for item in value)
+        if not all(found):
+            raise ValueError("contains an empty string")
+        return found
+
+    schema = {"type": "array", "items": {"type": "string"}}
+    return Kind("list of secret strings", parse, schema, lambda it: _json(["***"] * len(it)))

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 from urllib.parse import urlsplit
 
 from headgate.config import Config
-from headgate.config_file_kinds import shown
-from headgate.config_file_text import Path, Tree, dotted
+from headgate.config_file_routes import broken_routes
+from headgate.config_file_text import Path, Tree, at, dotted, tables
 from headgate.providers.settings import ProviderConfig
 
 _LATER = "not available in this version"
@@ -22,16 +21,13 @@ def broken(tree: Tree) -> Iterator[tuple[Path, str]]:
     Looks past values of a wrong type, which the model reports, so that one reading of a file finds
     everything.
     """
-    if _at(tree, "cache", "semantic", "enabled") in (True, "true"):
+    if at(tree, "cache", "semantic", "enabled") in (True, "true"):
         yield ("cache", "semantic", "enabled"), f"the semantic cache is {_LATER}"
-    if _at(tree, "cache", "store"):
+    if at(tree, "cache", "store"):
         yield ("cache", "store"), f"a shared store is {_LATER}; use persist = true"
-    for name, provider in _tables(tree, "providers"):
+    for name, provider in tables(tree, "providers"):
         yield from _broken_provider(("providers", name), provider)
-    names = [name for name, _ in _tables(tree, "providers")]
-    for name, model in _tables(tree, "models"):
-        for message in _broken_targets(model.get("targets", ()), names):
-            yield ("models", name, "targets"), message
+    yield from broken_routes(tree)
 
 
 def warnings(config: Config) -> list[str]:
@@ -40,20 +36,13 @@ def warnings(config: Config) -> list[str]:
 
 
 def _without_effect(config: Config) -> Iterator[tuple[str, str]]:
-    for key, enabled in (("batch", config.batch.enabled), ("breaker", config.breaker.enabled)):
-        if enabled:
-            yield f"{key}.enabled", "without effect in this version"
+    if config.batch.enabled:
+        yield "batch.enabled", "without effect in this version"
     if config.server.workers > 1 and config.cache.enabled and not config.cache.persist:
         yield "server.workers", "each process has a cache of its own without cache.persist"
     for name, provider in config.providers.items():
         for key, message in _doubtful_provider(provider, config.server.port):
             yield dotted(("providers", name, key)), message
-    for name, model in config.models.items():
-        if model.fallbacks:
-            yield dotted(("models", name, "fallbacks")), "without effect in this version"
-        if len(model.targets) > 1:
-            line = f"this version asks {model.targets[0]} only"
-            yield dotted(("models", name, "targets")), line
 
 
 def _doubtful_provider(provider: ProviderConfig, own_port: int) -> Iterator[tuple[str, str]]:
@@ -77,6 +66,8 @@ def _broken_provider(path: Path, provider: Tree) -> Iterator[tuple[Path, str]]:
         message = _broken_url(base_url)
         if message:
             yield (*path, "base_url"), message
+    if provider.get("api_key") and provider.get("api_keys"):
+        yield (*path, "api_keys"), "api_key is set, too: put every key into api_keys"
 
 
 def _broken_url(text: str) -> str:
@@ -95,31 +86,3 @@ def _broken_url(text: str) -> str:
     if "?" in text or "#" in text:
         return "contains a query or a fragment, which a base URL cannot have"
     return ""
-
-
-def _broken_targets(targets: Any, providers: list[str]) -> Iterator[str]:
-    if targets in ((), []):
-        yield "names no target: write PROVIDER/MODEL"
-    for target in targets if isinstance(targets, list | tuple) else ():
-        if not isinstance(target, str):
-            continue
-        provider, slash, model = target.partition("/")
-        if not slash or not provider or not model:
-            yield f"expected PROVIDER/MODEL, got {shown(target)}"
-        elif provider not in providers:
-            known = ", ".join(providers) or "none"
-            yield f"no provider for {shown(target)}; configured: {known}"
-
-
-def _at(tree: Any, *path: str) -> Any:
-    """The value at `path`, None where something on the way is missing or no table."""
-    for part in path:
-        tree = tree.get(part) if isinstance(tree, dict) else None
-    return tree
-
-
-def _tables(tree: Tree, section: str) -> list[tuple[str, Tree]]:
-    named = _at(tree, section)
-    if not isinstance(named, dict):
-        return []
-    return [(name, table) for name, table in named.items() if isinstance(table, dict)]

@@ -43,6 +43,9 @@ def from_runtime_settings(
         raise ConfigError([Problem("", f"expected a dictionary of settings, got {shown(given)}")])
     tree: Tree = {}
     problems = [Problem(dotted(path), message) for path, message in _translate(given, tree)]
+    if "circuit_breaker" in given:
+        # What N3 guards are callables.
+        tree.setdefault("breaker", {})["callables"] = True
     if models:
         tree.setdefault("cache", {})["models"] = _plain(models)
     config, wrong = settings(tree)

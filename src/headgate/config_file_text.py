@@ -156,3 +156,18 @@ def _expanded(text: str, environment: Mapping[str, str], report: Callable[[str],
         return environment.get(name, "")
 
     return Expanded(_VARIABLE.sub(value, text))
+
+
+def at(tree: Any, *path: str) -> Any:
+    """The value at `path`, None where something on the way is missing or no table."""
+    for part in path:
+        tree = tree.get(part) if isinstance(tree, dict) else None
+    return tree
+
+
+def tables(tree: Tree, section: str) -> list[tuple[str, Tree]]:
+    """The named tables of a section: (name, table)."""
+    named = at(tree, section)
+    if not isinstance(named, dict):
+        return []
+    return [(name, table) for name, table in named.items() if isinstance(table, dict)]

@@ -5,6 +5,7 @@
       BadRequest             the caller's request cannot be understood (4xx)
       Refused                we said no before sending: sent is False
         BreakerOpen          what was to be called keeps failing
+        RateLimited          too many requests or tokens, ours or a provider's count of them
         CacheOnlyMiss        `only-if-cached` and nothing stored
         UnknownModel         no target for this model
       UpstreamFailed         the provider, or the way to it
@@ -33,6 +34,10 @@ class HeadgateError(Exception):
     code = "internal_error"
     sent = False
     retry_after_s: float | None = None
+    attempts = 0
+    """How many attempts were made before it."""
+    should_retry: bool | None = False
+    """What a client is told of trying again: no, or (None) what its SDK thinks best."""
 
     def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
         super().__init__(message)
@@ -99,6 +104,23 @@ class BreakerOpen(Refused):
     """
 
     code = "provider_unavailable"
+
+
+class RateLimited(Refused):
+    """Too much for now: a limit of ours, or a credential that its provider has throttled."""
+
+    status_hint = 429
+    code = "rate_limited"
+
+    def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
+        super().__init__(message, retry_after_s=retry_after_s)
+        # SDKs wait up to a minute for a Retry-After; what lies further off they would ask too soon.
+        waits = retry_after_s is not None and retry_after_s <= SDK_WAIT_MAX_S
+        self.should_retry = None if waits else False
+
+
+SDK_WAIT_MAX_S = 60.0
+"""How long the official SDKs wait for a Retry-After at most."""
 
 
 class CacheOnlyMiss(Refused):

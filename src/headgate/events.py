@@ -10,7 +10,8 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 
-from headgate.core.inspection import END, USAGE, Inspection
+from headgate.core.commit import commits
+from headgate.core.inspection import END, ERROR, USAGE, Inspection, inspect
 from headgate.core.sse import Splitter, is_sound, parse_event
 from headgate.errors import StreamBroken, UpstreamFailed, UpstreamGarbled
 from headgate.stream import UsageEvent
@@ -20,31 +21,56 @@ from headgate.types import Body
 class Events:
     """A body over a provider's body, which it cuts at the borders of events.
 
-    `on_end` is told once: None as soon as the terminal marker has been read and before it is handed
-    on (readers may stop there), else what broke the stream, or GeneratorExit where its reader left.
-    An error event of the provider's own is handed on as it is; the end after it is a clean one.
+    Whoever `watch`es is told once: None as soon as the terminal marker has been read and before it
+    is handed on (readers may stop there), else what broke the stream, or GeneratorExit where its
+    reader left. An error event of the provider's own is handed on as it is; the end after it is a
+    clean one.
     """
 
     def __init__(
         self,
+        operation: str,
         body: Body,
         inspection: Inspection,
-        on_end: Callable[[Events, BaseException | None], None],
         keep_max_bytes: int,
         linger_s: float = 1.0,
     ) -> None:
         self.inspection = inspection
         self.kept_bytes = 0
         self.usage_at = (0, 0)
+        self.has_content = False
+        """The first content has been read: from here on nothing may be tried again."""
+        self.error_event = b""
+        """The data of the provider's own error event, where it sent one."""
+        self._operation = operation
         self._body = body
         self._iterator: AsyncIterator[bytes] | None = None
         self._splitter = Splitter()
-        self._on_end: Callable[[Events, BaseException | None], None] | None = on_end
+        self._watchers: list[OnEnd] = []
         self._keep_max_bytes = keep_max_bytes
         self._linger_s = linger_s
         self._kept: list[bytes] = []
         self._ready: deque[bytes] = deque()
         self._failure: BaseException | None = None
+        self._has_ended = False
+        self._end_error: BaseException | None = None
+
+    def watch(self, on_end: OnEnd) -> None:
+        """`on_end` is told how the stream ends: now, if it has; in the order of asking."""
+        if self._has_ended:
+            on_end(self, self._end_error)
+        else:
+            self._watchers.append(on_end)
+
+    async def open(self) -> None:
+        """Reads up to the first content, the end, or an error event; nothing is handed on yet.
+        Raises what breaks the stream before that."""
+        while not (self.has_content or self.error_event or self._failure):
+            await self._read()
+        failure = self._failure
+        if isinstance(failure, UpstreamFailed) and not (self.has_content or self.error_event):
+            self._end(failure)
+            raise failure
 
     def content(self) -> bytes | None:
         """Everything up to the terminal marker; None if it is more than was to be kept."""
@@ -97,7 +123,7 @@ class Events:
         try:
             for raw in events:
                 finished = inspection.is_finished
-                kind = self._kind_of(raw)
+                kind = self._read_event(raw)
                 if kind == USAGE:
                     self._make_ready(good)
                     good = []
@@ -112,11 +138,17 @@ class Events:
         finally:
             self._make_ready(good)
 
-    def _kind_of(self, raw: bytes) -> str:
-        """Raises UpstreamGarbled for what is no event of the dialect."""
+    def _read_event(self, raw: bytes) -> str:
+        """The kind of an event. Raises UpstreamGarbled for what is none of the dialect."""
         if not is_sound(raw):
             raise UpstreamGarbled("the stream has something in it that is no event")
-        return self.inspection.read(*parse_event(raw))
+        name, content = parse_event(raw)
+        kind = self.inspection.read(name, content)
+        if kind == ERROR:
+            self.error_event = self.error_event or content or b"{}"
+        elif not self.has_content:
+            self.has_content = kind == END or commits(self._operation, content)
+        return kind
 
     def _take_end(self) -> BaseException:
         """The provider's body has ended. A terminal marker needs no blank line after it; anything
@@ -129,7 +161,7 @@ class Events:
 
     def _take_marker(self, raw: bytes) -> None:
         try:
-            kind = self._kind_of(raw)
+            kind = self._read_event(raw)
         except UpstreamGarbled:
             return
         if kind == END:
@@ -149,6 +181,18 @@ class Events:
             self._kept.clear()
 
     def _end(self, error: BaseException | None) -> None:
-        on_end, self._on_end = self._on_end, None
-        if on_end is not None:
+        if self._has_ended:
+            return
+        self._has_ended, self._end_error = True, error
+        watchers, self._watchers = self._watchers, []
+        for on_end in watchers:
             on_end(self, error)
+
+
+OnEnd = Callable[[Events, BaseException | None], None]
+
+
+def looked_at(operation: str, status: int, body: Body, keep_max_bytes: int) -> Events | None:
+    """A stream's body event by event, None where its dialect is not known."""
+    inspection = inspect(operation) if status == 200 else None
+    return None if inspection is None else Events(operation, body, inspection, keep_max_bytes)

@@ -10,18 +10,32 @@ from typing import NamedTuple
 
 from headgate.clock import Clock
 from headgate.config import Config
+from headgate.core.allowance import AllowanceSettings
+from headgate.core.backoff import BackoffSettings
+from headgate.core.gate import GateSettings
+from headgate.guards import Guards, GuardSettings
 from headgate.joining.flight import FlightLimits
+from headgate.layers.attempt import attempt
+from headgate.layers.breaker import breaker
 from headgate.layers.cache import Serving, cache
 from headgate.layers.coalesce import coalesce
+from headgate.layers.fallback import fallback
 from headgate.layers.fill import Fill
 from headgate.layers.observe import observe
+from headgate.layers.retry import retry
 from headgate.layers.settings import CacheConfig
 from headgate.metrics import Metrics
 from headgate.providers.fake import fake_service
 from headgate.providers.function import call_function
-from headgate.providers.http import http_service
+from headgate.providers.http import http_service, model_limits
 from headgate.providers.relay import relay
 from headgate.providers.wire import Wire
+from headgate.resilience_settings import (
+    allowance_settings,
+    breaker_settings,
+    first_token_limits,
+    lease_s,
+)
 from headgate.stores.tiers import Tiers
 from headgate.types import Call, Layer, Reply, Service, WireRequest
 
@@ -55,6 +69,65 @@ def front(
     )
 
 
+class Resilience(NamedTuple):
+    """What the layers per target share: the guards, and how often something is tried."""
+
+    guards: Guards
+    allowance: AllowanceSettings
+    backoff: BackoffSettings
+    deadline_s: float
+
+
+def resilience(config: Config, clock: Clock) -> Resilience:
+    """The settings as the layers take them. Raises ConfigError where they contradict each other."""
+    retry_config = config.retry
+    allowance = allowance_settings(retry_config)
+    own = frozenset(name for name, settings in config.providers.items() if settings.has_key)
+    reasoning = frozenset(name for name, model in config.models.items() if model.reasoning)
+    guards = Guards(
+        GuardSettings(
+            breaker=breaker_settings(config.breaker, lease_s=lease_s(config)),
+            gate=GateSettings(),
+            allowance=allowance,
+            is_enabled=config.breaker.enabled,
+            guards_callables=config.breaker.callables,
+            own_keys=own,
+            reasoning=reasoning,
+        ),
+        clock,
+    )
+    backoff = BackoffSettings(retry_config.backoff, retry_config.backoff_max)
+    return Resilience(guards, allowance, backoff, retry_config.deadline)
+
+
+def per_target(config: Config, parts: Resilience, clock: Clock) -> tuple[Placed, ...]:
+    """The layers that choose a target and guard it, outermost first."""
+    limit_of = first_token_limits(config)
+    keep_max_bytes = config.cache.entry_max_bytes
+    return (
+        Placed(
+            "fallback",
+            fallback(parts.allowance, parts.deadline_s, parts.guards, clock),
+            "above everything per target: it chooses the target",
+        ),
+        Placed(
+            "retry",
+            retry(parts.backoff, parts.guards, clock),
+            "above the breaker: every attempt is seen by it",
+        ),
+        Placed(
+            "breaker",
+            breaker(parts.guards, clock),
+            "above the attempt: it must see its time limits; its permit is taken last",
+        ),
+        Placed(
+            "attempt",
+            attempt(limit_of, keep_max_bytes),
+            "closest to the wire: what came is judged once, for all above",
+        ),
+    )
+
+
 def stack(layers: tuple[Placed, ...], bottom: Service) -> Service:
     """`bottom` wrapped in `layers`, the first of them outermost."""
     service = bottom
@@ -81,5 +154,7 @@ def providers(config: Config, wires: Mapping[str, Wire], clock: Clock) -> dict[s
         if settings.kind == "fake":
             services[name] = fake_service(settings, clock)
         else:
-            services[name] = http_service(settings, wires[name])
+            services[name] = http_service(
+                settings, wires[name], model_limits(settings, config.models)
+            )
     return services

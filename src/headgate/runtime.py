@@ -89,10 +89,10 @@ class Runtime:
             if settings.kind != "fake"
         }
         self._providers = pipeline.providers(self.config, self._wires, self.clock)
-        self._stack = pipeline.stack(
-            pipeline.front(cache, self.tiers, self._fill, self.metrics, self.clock),
-            pipeline.by_target(self._providers),
-        )
+        self._resilience = pipeline.resilience(self.config, self.clock)
+        front = pipeline.front(cache, self.tiers, self._fill, self.metrics, self.clock)
+        guarded = pipeline.per_target(self.config, self._resilience, self.clock)
+        self._stack = pipeline.stack(front + guarded, pipeline.by_target(self._providers))
 
     # Callables of the library.
 

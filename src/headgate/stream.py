@@ -17,16 +17,19 @@ import msgspec
 
 from headgate.core.canonical import is_json
 from headgate.core.sse import split
+from headgate.core.verdict import Verdict
 from headgate.types import Body, Entry
 
 
 class Whole:
-    """A complete answer, already here. `content` is its exact bytes."""
+    """A complete answer, already here. `content` is its exact bytes; `verdict` what the attempt
+    that brought it found in it."""
 
-    __slots__ = ("_read", "content")
+    __slots__ = ("_read", "content", "verdict")
 
-    def __init__(self, content: bytes) -> None:
+    def __init__(self, content: bytes, verdict: Verdict | None = None) -> None:
         self.content = content
+        self.verdict = verdict
         self._read = False
 
     def __aiter__(self) -> AsyncIterator[bytes]:

@@ -92,10 +92,26 @@ class Target(Struct, frozen=True):
     """Name of the `[providers.NAME]` block."""
     model: str
     """The model name as that provider knows it."""
+    credential: str = ""
+    """Alias of one of the provider's keys; "": its only one, or what the client sent."""
 
     @property
     def name(self) -> str:
         return f"{self.provider}/{self.model}"
+
+
+TARGET, FALLBACK, CONTEXT, CONTENT = "target", "fallback", "context", "content"
+"""What a route is there for: the model that was asked for; another model, where all its targets
+fail; one for a context that is too long, or for content that was refused, only then."""
+
+
+class Route(Struct, frozen=True):
+    """One way a call can go."""
+
+    target: Target
+    weight: float = 0.0
+    """Share among the targets of a model; 0: they are asked in their order."""
+    role: str = TARGET
 
 
 class WireRequest(Struct, frozen=True):
@@ -178,6 +194,14 @@ class Call(Struct, frozen=True):
     policy: Policy = USUAL_POLICY
     bypass: str = ""
     """Why the cache must not be consulted ("" = it may): a short, countable reason."""
+    routes: tuple[Route, ...] = ()
+    """Every way it may go, `target` first among them; none: `target` alone."""
+    repeatable: bool = True
+    """False where it asks for effects at the provider: it must not happen twice."""
+    allowance: Any = None
+    """What it may still spend on trying again, shared by retry and fallback; set by fallback."""
+    sole: bool = True
+    """No other target can be tried now: what is to be tried again is tried here."""
 
 
 OPERATIONS = ("chat", "completions", "responses", "embeddings", "messages")
@@ -208,6 +232,8 @@ class Provenance(Struct, frozen=True):
     ttl_s: float = 0.0
     """Seconds of freshness left; negative once stale."""
     attempts: int = 0
+    is_stand_in: bool = False
+    """Another model answered than the one that was asked for."""
     target: str = ""
     detail: str = ""
     key: bytes = b""

@@ -24,6 +24,9 @@ ROOMS = {
     "metrics": "core types",
     # Streams on their way in, and answers in the shape that is wanted.
     "events": "core stream types errors",
+    # What an attempt came to, and what stands between a call and a target.
+    "attempts": "core events stream types errors",
+    "guards": "core types errors clock",
     "reshape": "core stream types",
     "joining": "joining stream types errors",
     # A store knows its promises, never another store.
@@ -33,8 +36,8 @@ ROOMS = {
     # A layer never imports another layer, nor a concrete store.
     "layers.settings": "layers.cache_settings core",
     "layers.cache_settings": "core types",
-    "layers": "stores.base stores.tiers joining events reshape core stream metrics types errors "
-    "clock",
+    "layers": "stores.base stores.tiers joining events attempts guards reshape core stream metrics "
+    "types errors clock",
     "providers.settings": "core types",
     "providers.wire": "types",
     "providers.wire_client": "providers.settings providers.wire providers.wire_aiohttp",
@@ -42,15 +45,18 @@ ROOMS = {
     "providers": "providers core stream types errors clock",
     # What is known before any call: `config` is a value, `config_file` reads it from a file.
     "config": "layers.settings providers.settings core types config_file",
-    "config_file": "config layers.settings providers.settings core types errors",
+    "config_file": "config routing layers.settings providers.settings core types errors",
     # For any callable, without a runtime.
     "circuitbreaker": "core errors clock",
     # A call on its way in.
     "portal": "types errors",
     "invocation": "portal config core types",
-    "admission": "admission config layers.settings providers.settings core types errors",
+    "routing": "config providers.settings types errors",
+    "admission": "admission routing config layers.settings providers.settings core types errors",
     # The stack, and what keeps it running.
-    "pipeline": "layers joining providers stores.tiers config metrics types clock",
+    "resilience_settings": "config layers.settings providers.settings core types",
+    "pipeline": "layers joining providers stores.tiers guards resilience_settings config metrics "
+    "core types clock",
     "runtime_numbers": "layers.settings stores.base",
     # It makes the transport of the SDKs when one is asked for: no other room imports a surface.
     "runtime": "runtime_numbers pipeline admission invocation portal layers.cache layers.fill "

@@ -78,7 +78,9 @@ class Allowance:
     explicitly (`store`, `background`, hosted tools): it is repeated only where nothing was done.
     """
 
-    __slots__ = ("attempts", "attempts_left", "deadline_s", "is_repeatable", "retry_after_max_s")
+    __slots__ = (
+        "attempts", "attempts_left", "deadline_s", "denied", "is_repeatable", "retry_after_max_s",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -88,6 +90,8 @@ class Allowance:
         is_repeatable: bool = True,
     ) -> None:
         self.attempts = 0
+        self.denied = ""
+        """Why the last failure was not tried again; kept by who asked."""
         self.attempts_left = settings.attempts_max
         self.deadline_s = deadline_s
         self.is_repeatable = is_repeatable

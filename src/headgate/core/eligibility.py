@@ -45,6 +45,13 @@ def bypass_reason(
     return "temperature" if _is_too_hot(fields, policy.temperature_max) else ""
 
 
+def has_effects(fields: Mapping[str, Any]) -> bool:
+    """Whether a request asks in so many words for effects at the provider: doing it twice would do
+    something twice. Storing is on by default at /responses: only the explicit field counts."""
+    stores = fields.get("store") is True or bool(fields.get("background"))
+    return stores or _uses_hosted_tools(fields)
+
+
 def _uses_state(fields: Mapping[str, Any]) -> bool:
     for name in _STATE_FIELDS:
         if fields.get(name):

@@ -14,10 +14,9 @@ from typing import Any
 from msgspec.structs import replace
 
 from headgate.clock import Clock
-from headgate.core.inspection import inspect
 from headgate.core.keeping import reason_of, worth
 from headgate.core.verdict import judge
-from headgate.events import Events
+from headgate.events import Events, looked_at
 from headgate.metrics import Metrics
 from headgate.stores.tiers import Tiers
 from headgate.stream import Value, Whole
@@ -46,7 +45,7 @@ class Fill:
             reply = await below(call)
             body = reply.body
             if isinstance(body, Whole):
-                return self._keep_whole(call, reply, body.content, generation)
+                return self._keep_whole(call, reply, body, generation)
             if isinstance(body, Value):
                 return self._keep_value(call, reply, body, generation)
             return self._watch(call, reply, generation)
@@ -58,9 +57,11 @@ class Fill:
         with self._lock:
             return dict(self._skipped)
 
-    def _keep_whole(self, call: Call, reply: Reply, content: bytes, generation: int) -> Reply:
-        explicit = call.limit_explicit and call.policy.truncated
-        verdict = judge(call.operation, reply.status, content, limit_explicit=explicit)
+    def _keep_whole(self, call: Call, reply: Reply, body: Whole, generation: int) -> Reply:
+        explicit, content = call.limit_explicit and call.policy.truncated, body.content
+        verdict = body.verdict or judge(
+            call.operation, reply.status, content, limit_explicit=explicit
+        )
         reply = replace(reply, usage=verdict.usage)
         skip, ttl_s = worth(call.policy, call.ttl_s, verdict)
         if call.streamed:
@@ -81,14 +82,17 @@ class Fill:
 
     def _watch(self, call: Call, reply: Reply, generation: int) -> Reply:
         """A stream is looked at event by event, and kept when its terminal marker has passed."""
-        inspection = inspect(call.operation) if reply.status == 200 else None
-        if inspection is None:
-            return reply
+        body = reply.body
+        if not isinstance(body, Events):
+            looked = looked_at(call.operation, reply.status, body, self._entry_max_bytes)
+            if looked is None:
+                return reply
+            body = looked
 
         def on_end(events: Events, error: BaseException | None) -> None:
             self._keep_stream(call, reply, events, error, generation)
 
-        body = Events(reply.body, inspection, on_end, self._entry_max_bytes)
+        body.watch(on_end)
         return replace(reply, body=body)
 
     def _keep_stream(
@@ -116,8 +120,8 @@ class Fill:
         reason = call.bypass or skip
         if generation != self._tiers.generation:
             reason = reason or "cleared"
-        if not call.controls.may_store:
-            reason = reason or "no_store"
+        if not call.controls.may_store or reply.provenance.is_stand_in:
+            reason = reason or ("stand_in" if call.controls.may_store else "no_store")
         if reason:
             with self._lock:
                 self._skipped[reason] += 1
@@ -139,7 +143,7 @@ class Fill:
             status=reply.status,
             headers=reply.headers,
             usage=reply.usage,
-            target=call.target.name,
+            target=reply.provenance.target or call.target.name,
             namespace=call.controls.namespace,
             tags=call.controls.tags,
             **more,

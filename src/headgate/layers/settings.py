@@ -33,21 +33,56 @@ class BatchConfig:
 
 @dataclass(frozen=True)
 class BreakerConfig:
-    """`[breaker]`: read and checked, without effect in this version."""
+    """`[breaker]`: when a target is left alone for a while, and how it is tried again."""
 
-    enabled: bool = False
-    """Stop asking a provider that keeps failing."""
-    failure_threshold: Annotated[int, Bounds(1)] = 5
-    """Failures that open the breaker."""
-    recovery_timeout: Annotated[Seconds, Bounds(0, above=True)] = 60.0
-    """How long it stays open before it lets a probe through."""
-    success_threshold: Annotated[int, Bounds(1)] = 2
+    enabled: bool = True
+    """Stop asking a provider, a model or a key that keeps failing."""
+    callables: bool = False
+    """Guard the callables of the library, too, each model by itself."""
+    failure_threshold: Annotated[int, Bounds(0)] = 0
+    """Failures in a row that open the breaker at any volume; 0: only the rates below do."""
+    recovery_timeout: Annotated[Seconds, Bounds(0, above=True)] = 5.0
+    """How long it stays open the first time; doubles with each opening in a row."""
+    success_threshold: Annotated[int, Bounds(1)] = 3
     """Successful probes that close it."""
+    probes_at_once: Annotated[int, Bounds(1)] = 1
+    """Probes in flight at the same time."""
+    open_max: Annotated[Seconds, Bounds(0, above=True)] = 300.0
+    """It stays open no longer than this, whatever a Retry-After says."""
+    window: Annotated[Seconds, Bounds(0, above=True)] = 30.0
+    """How far back the rates look."""
+    calls_min: Annotated[int, Bounds(1)] = 20
+    """Fewer calls in the window decide nothing."""
+    fault_ratio: Annotated[float, Bounds(0, 1, above=True)] = 0.5
+    """Share of failures from which on it opens."""
+    slow_ratio: Annotated[float, Bounds(0, 1, above=True)] = 0.8
+    """Share of slow calls from which on it opens."""
+    slow_first_token: Annotated[Seconds, Bounds(0, above=True)] = 30.0
+    """A stream whose first content takes longer is slow."""
+    slow_total: Annotated[Seconds, Bounds(0, above=True)] = 60.0
+    """A whole answer that takes longer is slow."""
+    unreachable_in_row: Annotated[int, Bounds(1)] = 5
+    """Failures to connect in a row that open it at any volume."""
 
 
 @dataclass(frozen=True)
 class RetryConfig:
-    """`[retry]`: no settings in this version."""
+    """`[retry]`: how often a call is tried, where nothing has reached the client yet."""
+
+    attempts: Annotated[int, Bounds(1, 100)] = 3
+    """Attempts of one call in all, those at other targets included; 1: none is repeated."""
+    backoff: Annotated[Seconds, Bounds(0, above=True)] = 0.5
+    """Longest pause before the first repeat; doubles with each; the pause is random up to that."""
+    backoff_max: Annotated[Seconds, Bounds(0, above=True)] = 8.0
+    """Longest pause of our own choice."""
+    retry_after_max: Annotated[Seconds, Bounds(0, above=True)] = 60.0
+    """Nobody is kept waiting for a longer Retry-After; the client is told of it instead."""
+    budget: Annotated[float, Bounds(0, 1)] = 0.1
+    """Repeats per first attempt that a target takes: an outage must not meet a multiple."""
+    budget_floor: Annotated[int, Bounds(0, 1_000_000)] = 10
+    """Repeats in 10 s that a target takes in any case."""
+    deadline: Annotated[Seconds, Bounds(0, above=True)] = 600.0
+    """For one call with all its attempts, where the caller sets none (`headgate-deadline`)."""
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,11 @@ a call goes is decided by configuration alone: nothing in a body or header can n
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from headgate.core.rewrite import with_stream_usage
 from headgate.errors import UpstreamGarbled
-from headgate.providers.settings import DEFAULT_BASE_URLS, ProviderConfig
+from headgate.providers.settings import DEFAULT_BASE_URLS, ModelConfig, ProviderConfig
 from headgate.providers.wire import Wire, WireLimits, WireReply
 from headgate.stream import Chunks, Whole
 from headgate.types import (
@@ -27,33 +27,34 @@ _HANDED_ON = frozenset({b"content-type", b"content-encoding", b"retry-after", b"
                         b"x-should-retry", b"x-request-id", b"request-id", b"openai-version",
                         b"openai-processing-ms", b"openai-organization",
                         b"anthropic-organization-id"})  # fmt: skip
+_USUAL_MODEL = ModelConfig()
 _HANDED_ON_PREFIXES = (b"x-ratelimit-", b"anthropic-ratelimit-")
 
 
-def http_service(config: ProviderConfig, wire: Wire) -> Service:
-    """A Service that sends the call's bytes to its provider."""
+def http_service(
+    config: ProviderConfig, wire: Wire, limits: Mapping[str, WireLimits] | None = None
+) -> Service:
+    """A Service that sends the call's bytes to its provider; `limits` by model where they differ
+    from those of the provider."""
     base_url = (config.base_url or DEFAULT_BASE_URLS[config.kind]).rstrip("/")
     root = base_url + ("/v1" if config.kind == "anthropic" else "")
-    credential = _credential(config)
-    limits = WireLimits(
-        connect_s=config.connect_timeout,
-        first_byte_s=config.first_byte_timeout,
-        idle_s=config.idle_timeout,
-        total_s=config.total_timeout,
-        reply_max_bytes=config.reply_max_bytes,
-    )
+    credentials = _credentials(config)
+    usual = wire_limits(config)
+    limits = limits or {}
     redact = _redactor(config)
 
     async def service(call: Call) -> Reply:
         request = call.request
         if isinstance(request, Invocation):
             raise TypeError("an HTTP provider takes wire calls only")
-        headers = request.headers + (credential or request.credential)
+        credential = credentials.get(call.target.credential) or request.credential
+        headers = request.headers + credential
         url = root + request.path
         body = request.body
         if call.streamed and config.ask_stream_usage and not call.usage_wanted:
             body = with_stream_usage(body)
-        answer = await wire.send(request.method, url, headers, body, limits)
+        within = limits.get(call.model, usual)
+        answer = await wire.send(request.method, url, headers, body, within)
         if not 200 <= answer.status <= 599:
             await answer.aclose()
             raise UpstreamGarbled(f"the reply has status {answer.status}, which none can have")
@@ -74,19 +75,51 @@ def http_service(config: ProviderConfig, wire: Wire) -> Service:
     return service
 
 
-def _credential(config: ProviderConfig) -> Headers:
-    key = config.api_key.reveal()
-    if not key:
-        return ()
-    if config.kind == "anthropic":
+def wire_limits(config: ProviderConfig, model: ModelConfig = _USUAL_MODEL) -> WireLimits:
+    """The time limits of one attempt: the model's where it has its own."""
+    return WireLimits(
+        connect_s=config.connect_timeout,
+        first_byte_s=config.first_byte_timeout,
+        idle_s=model.idle_timeout or config.idle_timeout,
+        total_s=model.total_timeout or config.total_timeout,
+        reply_max_bytes=config.reply_max_bytes,
+    )
+
+
+def model_limits(
+    config: ProviderConfig, models: Mapping[str, ModelConfig]
+) -> dict[str, WireLimits]:
+    """The limits of those models that have their own."""
+    return {
+        name: wire_limits(config, model)
+        for name, model in models.items()
+        if model.idle_timeout or model.total_timeout
+    }
+
+
+def _credentials(config: ProviderConfig) -> dict[str, Headers]:
+    """The header of each key, by alias; the only one of a provider has none."""
+    keys = {"": config.api_key} if config.api_key else {}
+    keys |= {f"key-{number}": key for number, key in enumerate(config.api_keys, 1)}
+    return {alias: _header(config.kind, key.reveal()) for alias, key in keys.items()}
+
+
+def _header(kind: str, key: str) -> Headers:
+    if kind == "anthropic":
         return ((b"x-api-key", key.encode()),)
     return ((b"authorization", b"Bearer " + key.encode()),)
 
 
 def _redactor(config: ProviderConfig) -> Callable[[bytes], bytes]:
     """Providers quote credentials in their error bodies; ours must not reach a client."""
-    key = config.api_key.reveal().encode()
-    return (lambda content: content.replace(key, b"***")) if key else (lambda content: content)
+    keys = [key.reveal().encode() for key in (config.api_key, *config.api_keys) if key]
+
+    def redact(content: bytes) -> bytes:
+        for key in keys:
+            content = content.replace(key, b"***")
+        return content
+
+    return redact
 
 
 def _is_stream(answer: WireReply) -> bool:

@@ -25,14 +25,18 @@ class ProviderConfig:
     """As the official SDKs take it: OpenAI with /v1, Anthropic without; absent: the vendor's."""
     api_key: Secret = Secret("")
     """Sent to this provider; absent: the client's own credential is forwarded."""
+    api_keys: tuple[Secret, ...] = ()
+    """Several keys instead of api_key: where one is refused or throttled, the next is used."""
     connect_timeout: Annotated[Seconds, Bounds(0, above=True)] = 10.0
     """Name look-up, connection and TLS handshake."""
     first_byte_timeout: Annotated[Seconds, Bounds(0, above=True)] = 600.0
     """From the start of the attempt, connecting included, to the head of the reply."""
+    first_token_timeout: Annotated[Seconds, Bounds(0, above=True)] = 60.0
+    """Of a stream: from the start of the attempt to its first content."""
     idle_timeout: Annotated[Seconds, Bounds(0, above=True)] = 120.0
     """Between two chunks of a stream."""
     total_timeout: Annotated[Seconds, Bounds(0, above=True)] = 600.0
-    """For a whole answer that is not streamed."""
+    """From the start of the attempt to the end of the answer, streamed or not."""
     reply_max_bytes: Annotated[Bytes, Bounds(1024)] = 64_000_000
     """A larger answer is an error."""
     connections_max: Annotated[int, Bounds(1, 10_000)] = 1000
@@ -42,12 +46,33 @@ class ProviderConfig:
     latency: Annotated[Seconds, Bounds(0)] = 0.0
     """`fake` only: how long it takes to answer."""
 
+    @property
+    def has_key(self) -> bool:
+        """Whether the operator's own credential goes out, not the client's."""
+        return bool(self.api_key) or bool(self.api_keys) or self.kind == "fake"
+
 
 @dataclass(frozen=True)
 class ModelConfig:
     """`[models."NAME"]`: what a model name leads to."""
 
     targets: tuple[str, ...] = ()
-    """`provider/model` in the order they are tried; this version uses the first."""
+    """`provider/model` in the order they are tried; by chance with weights: `provider/model=3`."""
     fallbacks: tuple[str, ...] = ()
-    """Models asked when every target failed; without effect in this version."""
+    """Models asked when every target failed."""
+    context_fallbacks: tuple[str, ...] = ()
+    """Models asked when the prompt is too long for this one, and only then."""
+    content_fallbacks: tuple[str, ...] = ()
+    """Models asked when the provider's filter refused the prompt, and only then."""
+    reasoning: bool = False
+    """It thinks for minutes: its first token may take 300 s, and it is never counted as slow."""
+    first_token_timeout: Annotated[Seconds, Bounds(0)] = 0.0
+    """As in [providers], for this model; 0: as its provider."""
+    idle_timeout: Annotated[Seconds, Bounds(0)] = 0.0
+    """As in [providers], for this model; 0: as its provider."""
+    total_timeout: Annotated[Seconds, Bounds(0)] = 0.0
+    """As in [providers], for this model; 0: as its provider."""
+
+
+REASONING_FIRST_TOKEN_S = 300.0
+"""Until the first token of a model that thinks before it writes."""

@@ -21,7 +21,7 @@ class WireLimits(Struct, frozen=True):
     first_byte_s: float = 600.0
     idle_s: float = 120.0
     total_s: float = 600.0
-    """For `read` of a whole answer; streams are bounded by `idle_s` alone."""
+    """From the start of `send` to the last byte of the body."""
     reply_max_bytes: int = 64_000_000
 
 

@@ -143,7 +143,7 @@ class AiohttpReply:
         return b"".join(pieces)
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        while piece := await self._next(math.inf):
+        while piece := await self._next(self._ends_s):
             yield piece
 
     async def aclose(self) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import msgspec
 
 from headgate.errors import HeadgateError
@@ -48,9 +50,13 @@ def error_body(operation: str, status: int, code: str, message: str) -> bytes:
 
 def error_headers(error: HeadgateError) -> list[tuple[bytes, bytes]]:
     """Headers of an error of ours: SDKs must not multiply attempts we already made or refused."""
-    headers = [(b"content-type", b"application/json"), (b"x-should-retry", b"false")]
+    headers = [(b"content-type", b"application/json")]
+    if error.should_retry is not None:
+        headers.append((b"x-should-retry", b"true" if error.should_retry else b"false"))
     if error.retry_after_s is not None:
-        headers.append((b"retry-after", b"%d" % max(1, round(error.retry_after_s))))
+        headers.append((b"retry-after", b"%d" % max(1, math.ceil(error.retry_after_s))))
+    if error.attempts:
+        headers.append((b"headgate-attempts", b"%d" % error.attempts))
     return headers
 
 

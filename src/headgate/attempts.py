@@ -1,0 +1,122 @@
+"""What an attempt came to: the outcome of a reply, now or when its stream has ended.
+
+Breaker, limits, retry and fallback read the same outcome; none of them reads a body.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from headgate.core.allowance import DEADLINE, FINAL, Allowance
+from headgate.core.attribution import of_error, of_event, of_reply
+from headgate.core.outcome import GOOD, OUTCOMES, Outcome
+from headgate.errors import HeadgateError, UpstreamFailed
+from headgate.events import Events
+from headgate.stream import Tap, Whole
+from headgate.types import TARGET, Call, Reply, Route, Service
+
+_CLOSES = 300
+_MORE = frozenset({"", DEADLINE, FINAL})
+"""Denials that say nothing about whether the client may try again."""
+
+
+def outcome_of(reply: Reply) -> Outcome:
+    """Of a reply whose head, and the first content of whose stream, is here."""
+    body = reply.body
+    if isinstance(body, Whole):
+        if reply.status >= _CLOSES:
+            return of_reply(reply.status, reply.headers, body.content)
+        is_error = body.verdict is not None and body.verdict.skip == "error_in_answer"
+        return of_event(body.content) if is_error else GOOD
+    if isinstance(body, Events) and body.error_event and not body.has_content:
+        return of_event(body.error_event)
+    return GOOD if reply.status < _CLOSES else of_reply(reply.status, reply.headers)
+
+
+def when_over(reply: Reply, tell: Callable[[Outcome], None]) -> Reply:
+    """Tells once how the attempt ended: a stream at its end, read or not, anything else now."""
+    body = reply.body
+    if isinstance(body, Events):
+        body.watch(lambda events, error: tell(_of_stream(events, error)))
+        return reply
+    if reply.status < _CLOSES and _is_stream(reply):
+        tap = Tap(body, lambda error: tell(GOOD if error is None else of_error(error)))
+        return replace(reply, body=tap)
+    tell(outcome_of(reply))
+    return reply
+
+
+def _of_stream(events: Events, error: BaseException | None) -> Outcome:
+    if events.error_event:
+        return of_event(events.error_event, committed=events.has_content)
+    if error is None or events.inspection.is_finished:
+        return GOOD
+    if isinstance(error, GeneratorExit):
+        return OUTCOMES["left"]
+    return of_error(error, committed=events.has_content)
+
+
+def _is_stream(reply: Reply) -> bool:
+    return any(
+        name == b"content-type" and value.startswith(b"text/event-stream")
+        for name, value in reply.headers
+    )
+
+
+class Tried(Struct):
+    """One attempt that came to an end, or to the first content of its stream."""
+
+    outcome: Outcome
+    reply: Reply | None = None
+    error: UpstreamFailed | None = None
+
+    def hand_on(self) -> Reply:
+        """The reply. Raises the error where there is none."""
+        if self.reply is None:
+            raise self.error or UpstreamFailed("no attempt was made")
+        return self.reply
+
+    async def aclose(self) -> None:
+        """Lets go of a reply that is not handed on."""
+        if self.reply is not None:
+            await self.reply.body.aclose()
+
+
+async def tried(below: Service, call: Call, wall_s: float) -> Tried:
+    """Asks below; a failure of the provider comes back as a value, anything else is raised."""
+    try:
+        reply = await below(call)
+    except UpstreamFailed as error:
+        return Tried(of_error(error, wall_s=wall_s), error=error)
+    return Tried(outcome_of(reply), reply=reply)
+
+
+def answered(reply: Reply, allowance: Allowance, route: Route) -> Reply:
+    """The answer, with what it took to get it."""
+    is_stand_in = route.role != TARGET
+    if allowance.attempts <= 1 and not is_stand_in:
+        return reply
+    provenance = replace(reply.provenance, attempts=allowance.attempts, is_stand_in=is_stand_in)
+    return replace(reply, provenance=provenance)
+
+
+def failed(last: Tried, allowance: Allowance) -> Reply:
+    """The last failure, marked so that the client's own retries do not multiply ours."""
+    is_spent = allowance.denied not in _MORE
+    if last.error is not None:
+        _mark(last.error, allowance, is_spent=is_spent)
+    reply = last.hand_on()
+    provenance = replace(reply.provenance, attempts=allowance.attempts)
+    headers = reply.headers
+    if is_spent:
+        headers = tuple(header for header in headers if header[0] != b"x-should-retry")
+        headers += ((b"x-should-retry", b"false"),)
+    return replace(reply, headers=headers, provenance=provenance)
+
+
+def _mark(error: HeadgateError, allowance: Allowance, *, is_spent: bool) -> None:
+    error.attempts = allowance.attempts
+    error.should_retry = False if is_spent else None

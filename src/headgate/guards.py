@@ -1,0 +1,244 @@
+"""What stands between a call and a target: two breakers, a gate, and the budget of repeats.
+
+Three gates, the narrowest responsible one is charged: the endpoint (a provider), the deployment
+(one of its models) and the credential. This file holds their state and knows no layer; it belongs
+to the home loop. Registries are bounded: names that clients invent cannot fill memory.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from typing import Self
+
+from msgspec import Struct, structs
+
+from headgate.clock import Clock
+from headgate.core.allowance import AllowanceSettings, Budget
+from headgate.core.attribution import of_error
+from headgate.core.breaker import RELEASED, Breaker
+from headgate.core.breaker_settings import BreakerSettings
+from headgate.core.gate import AUTHENTICATION, LADDERS, THROTTLE, Gate, GateSettings
+from headgate.core.outcome import (
+    CREDENTIAL,
+    DEPLOYMENT,
+    ENDPOINT,
+    OUTCOMES,
+    Outcome,
+    charged,
+    timed,
+)
+from headgate.core.permits import Permit, Refusal
+from headgate.core.registry import Registry
+from headgate.errors import BreakerOpen, RateLimited, Refused
+from headgate.types import Call, Invocation, Target
+
+_CLIENTS = "client:"
+_DIGEST_CHARS = 16
+
+
+class GuardSettings(Struct, frozen=True):
+    """How the guards of all targets are set."""
+
+    breaker: BreakerSettings
+    gate: GateSettings
+    allowance: AllowanceSettings
+    is_enabled: bool = True
+    guards_callables: bool = False
+    own_keys: frozenset[str] = frozenset()
+    """Providers with a key of their own: their gates are the operator's, not the client's."""
+    reasoning: frozenset[str] = frozenset()
+    """Models that are never slow."""
+
+
+class Place(Struct, frozen=True):
+    """What an attempt is about, as the registries name it."""
+
+    endpoint: str
+    deployment: tuple[str, str]
+    credential: tuple[str, str, str]
+    is_own: bool
+
+
+class Passage:
+    """Leave for one attempt. It ends once: later ends change nothing. As a context it ends with
+    what is raised inside it, and stays where nothing is."""
+
+    __slots__ = ("_guards", "_held", "_is_own", "_limit_s", "_slow", "_started_s", "provider")
+
+    def __init__(self, guards: Guards, place: Place, limit_s: float | None, now_s: float) -> None:
+        self.provider = place.endpoint
+        self._guards = guards
+        self._is_own = place.is_own
+        self._limit_s = limit_s
+        self._started_s = now_s
+        self._slow = False
+        self._held: list[tuple[str, Breaker | Gate, Permit]] = []
+
+    def hold(self, gate: str, guard: Breaker | Gate, permit: Permit) -> None:
+        self._held.append((gate, guard, permit))
+
+    def release(self, now_s: float) -> None:
+        """Nothing was tried."""
+        for _, guard, permit in self._held:
+            guard.record(permit, RELEASED, now_s)
+        self._held = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, _: type[BaseException] | None, error: BaseException | None, *rest: object
+    ) -> None:
+        if error is not None:
+            clock = self._guards.clock
+            self.end(of_error(error, wall_s=clock.epoch()), clock.monotonic())
+
+    def answer(self, now_s: float) -> None:
+        """The first content has come: whether it was slow is known now, and a probe votes."""
+        took_s = now_s - self._started_s
+        self._slow = self._limit_s is not None and took_s > self._limit_s
+        self._limit_s = None
+        for gate, guard, permit in self._held:
+            if isinstance(guard, Breaker):
+                guard.answering(permit, now_s, slow=self._slow and gate == DEPLOYMENT)
+
+    def end(self, outcome: Outcome, now_s: float) -> None:
+        """The attempt is over."""
+        held, self._held = self._held, []
+        if not held:
+            return
+        if self._slow:
+            outcome = structs.replace(outcome, slow=True)
+        else:
+            outcome = timed(outcome, now_s - self._started_s, self._limit_s)
+        self._guards.attempts[self.provider, outcome.reason] += 1
+        for gate, guard, permit in held:
+            if isinstance(guard, Breaker):
+                guard.record(permit, charged(outcome, gate), now_s)
+            elif self._is_own or LADDERS.get(outcome.reason) != AUTHENTICATION:
+                # A client that sends a wrong key may send the right one at once.
+                guard.record(permit, outcome, now_s)
+            else:
+                guard.record(permit, OUTCOMES["refused"], now_s)
+
+
+class Guards:
+    """The guards of every target, made when they are first needed."""
+
+    def __init__(self, settings: GuardSettings, clock: Clock) -> None:
+        self.clock = clock
+        self._settings = settings
+        self._seed = int(clock.random() * 2**53)
+        self.attempts: Counter[tuple[str, str]] = Counter()
+        """How attempts ended: by provider and reason."""
+        self.denials: Counter[str] = Counter()
+        """Why something was not tried again."""
+        self.retries: Counter[str] = Counter()
+        """What was tried again, by the reason of the failure."""
+        self.endpoints: Registry[str, Breaker] = Registry(self._breaker, _is_idle)
+        self.deployments: Registry[tuple[str, str], Breaker] = Registry(self._breaker, _is_idle)
+        self.credentials: Registry[tuple[str, str, str], Gate] = Registry(self._gate, _is_idle)
+        self._budgets: Registry[tuple[str, str], Budget] = Registry(
+            lambda _, now_s: Budget(settings.allowance, now_s), lambda budget, now_s: True
+        )
+
+    def admit(self, call: Call, now_s: float) -> Passage | None:
+        """Leave to ask `call.target`; None where nothing guards it.
+
+        Raises BreakerOpen, and RateLimited for a credential that is throttled or used up.
+        """
+        settings = self._settings
+        is_callable = isinstance(call.request, Invocation)
+        if not settings.is_enabled or (is_callable and not settings.guards_callables):
+            return None
+        place = self._place(call, call.target)
+        passage = Passage(self, place, self._slow_limit_s(call), now_s)
+        if is_callable:
+            held: tuple[tuple[str, Breaker | Gate], ...] = (
+                (DEPLOYMENT, self.deployments.get(place.deployment, now_s)),
+            )
+        else:
+            held = (
+                (CREDENTIAL, self.credentials.get(place.credential, now_s)),
+                (ENDPOINT, self.endpoints.get(place.endpoint, now_s)),
+                (DEPLOYMENT, self.deployments.get(place.deployment, now_s)),
+            )
+        for gate, guard in held:
+            permit = guard.admit(now_s)
+            if isinstance(permit, Refusal):
+                passage.release(now_s)
+                raise _refused(call.target, gate, permit)
+            passage.hold(gate, guard, permit)
+        return passage
+
+    def wait_s(self, call: Call, target: Target, now_s: float) -> float:
+        """How long `target` would be refused from now on; 0 if it would be asked. Looks only."""
+        if not self._settings.is_enabled:
+            return 0.0
+        place = self._place(call, target)
+        waits = (
+            self.credentials.get(place.credential, now_s).retry_after_s(now_s),
+            self.endpoints.get(place.endpoint, now_s).retry_after_s(now_s),
+            self.deployments.get(place.deployment, now_s).retry_after_s(now_s),
+        )
+        return max(_FOR_EVER_S if wait is None else wait for wait in waits)
+
+    def is_failing(self, call: Call, now_s: float) -> bool:
+        """Whether a breaker of `call.target` would refuse now."""
+        if not self._settings.is_enabled:
+            return False
+        place = self._place(call, call.target)
+        breakers = (self.endpoints.get(place.endpoint, now_s),
+                    self.deployments.get(place.deployment, now_s))  # fmt: skip
+        return any(breaker.retry_after_s(now_s) != 0 for breaker in breakers)
+
+    def budget(self, target: Target, now_s: float) -> Budget:
+        """The budget of repeats of one deployment."""
+        return self._budgets.get((target.provider, target.model), now_s)
+
+    def _place(self, call: Call, target: Target) -> Place:
+        request = call.request
+        is_callable = isinstance(request, Invocation)
+        provider, model = target.provider, call.model if is_callable else target.model
+        alias, is_own = target.credential, True
+        if not isinstance(request, Invocation):
+            is_own = request.send is None and (bool(alias) or provider in self._settings.own_keys)
+            if not is_own:
+                alias = _CLIENTS + _digest(request.credential)
+        return Place(provider, (provider, model), (provider, model, alias), is_own)
+
+    def _slow_limit_s(self, call: Call) -> float | None:
+        settings = self._settings
+        if call.model in settings.reasoning:
+            return None
+        breaker = settings.breaker
+        return breaker.slow_first_token_s if call.streamed else breaker.slow_total_s
+
+    def _breaker(self, key: object, now_s: float) -> Breaker:
+        return Breaker(self._settings.breaker, now_s, seed=self._seed ^ hash(key))
+
+    def _gate(self, key: object, now_s: float) -> Gate:
+        return Gate(self._settings.gate, now_s, seed=self._seed ^ hash(key))
+
+
+_FOR_EVER_S = float("inf")
+
+
+def _is_idle(guard: Breaker | Gate, now_s: float) -> bool:
+    return guard.is_idle(now_s)
+
+
+def _digest(credential: tuple[tuple[bytes, bytes], ...]) -> str:
+    said = hashlib.sha256(b"\0".join(part for header in credential for part in header))
+    return said.hexdigest()[:_DIGEST_CHARS]
+
+
+def _refused(target: Target, gate: str, refusal: Refusal) -> Refused:
+    wait_s = refusal.retry_after_s
+    when = "" if wait_s is None else f"; it is asked again in {wait_s:.1f} s"
+    if gate == CREDENTIAL and refusal.reason != AUTHENTICATION:
+        why = "is throttled" if refusal.reason == THROTTLE else "has used up its quota"
+        return RateLimited(f"the credential for {target.name} {why}{when}", retry_after_s=wait_s)
+    why = "refuses our credential" if gate == CREDENTIAL else "keeps failing"
+    return BreakerOpen(f"{target.name} {why}{when}", retry_after_s=wait_s)

@@ -1,0 +1,79 @@
+"""One attempt at one target: its time to the first token, and a verdict on what came.
+
+Closest to the provider, so that what is above sees one kind of failure, raised, before the first
+content: retry and fallback may act on it, the breaker counts it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from msgspec.structs import replace
+
+from headgate.core.payload import is_no_answer
+from headgate.core.verdict import judge
+from headgate.errors import UpstreamGarbled, UpstreamTimeout
+from headgate.events import looked_at
+from headgate.stream import Value, Whole
+from headgate.types import Call, Invocation, Layer, Reply, Service
+
+NO_LIMIT_S = 0.0
+
+
+def attempt(first_token_s: Callable[[Call], float], keep_max_bytes: int) -> Layer:
+    """Judges whole answers, opens streams up to their first content.
+
+    `first_token_s` is how long a streamed call may take to that, in seconds from here; `NO_LIMIT_S`
+    for no limit of ours. Streams up to `keep_max_bytes` are kept while they pass. Raises
+    UpstreamGarbled for a 200 that is no answer, UpstreamTimeout (first_token), and what breaks a
+    stream before it began.
+    """
+
+    def layer(below: Service) -> Service:
+        async def service(call: Call) -> Reply:
+            if isinstance(call.request, Invocation):
+                return await below(call)
+            limit_s = first_token_s(call) if call.streamed else NO_LIMIT_S
+            if not limit_s:
+                return await _tried(below, call, keep_max_bytes)
+            try:
+                async with asyncio.timeout(limit_s):
+                    return await _tried(below, call, keep_max_bytes)
+            except TimeoutError:
+                message = f"no content within {limit_s:g} s"
+                raise UpstreamTimeout(message, stage="first_token") from None
+
+        return service
+
+    return layer
+
+
+async def _tried(below: Service, call: Call, keep_max_bytes: int) -> Reply:
+    reply = await below(call)
+    body = reply.body
+    if isinstance(body, Whole):
+        return _judged(call, reply, body.content)
+    if isinstance(body, Value):
+        return reply
+    events = looked_at(call.operation, reply.status, body, keep_max_bytes)
+    if events is None:
+        return reply
+    is_open = False
+    try:
+        await events.open()
+        is_open = True
+    finally:
+        if not is_open:
+            await events.aclose()
+    return replace(reply, body=events)
+
+
+def _judged(call: Call, reply: Reply, content: bytes) -> Reply:
+    if reply.status != 200:
+        return reply
+    explicit = call.limit_explicit and call.policy.truncated
+    verdict = judge(call.operation, 200, content, limit_explicit=explicit)
+    if is_no_answer(call.operation, verdict, content):
+        raise UpstreamGarbled("the provider's answer is not one of its dialect")
+    return replace(reply, body=Whole(content, verdict), usage=verdict.usage)

@@ -1,0 +1,40 @@
+"""The circuit breaker of each target: asks its guards for leave, and tells them how it went.
+
+The permit is taken last, right above the attempt, and given back however that ends: a permit taken
+before somebody else says no would be lost (Sentinel #1638).
+"""
+
+from __future__ import annotations
+
+from headgate.attempts import when_over
+from headgate.clock import Clock
+from headgate.core.outcome import Outcome
+from headgate.events import Events
+from headgate.guards import Guards
+from headgate.types import Call, Layer, Reply, Service
+
+
+def breaker(guards: Guards, clock: Clock) -> Layer:
+    """Raises BreakerOpen or RateLimited without asking below; spends one attempt of the call's
+    allowance otherwise."""
+
+    def layer(below: Service) -> Service:
+        async def service(call: Call) -> Reply:
+            passage = guards.admit(call, clock.monotonic())
+            if call.allowance is not None:
+                call.allowance.spend()
+            if passage is None:
+                return await below(call)
+            with passage:
+                reply = await below(call)
+
+            def tell(outcome: Outcome) -> None:
+                passage.end(outcome, clock.monotonic())
+
+            if isinstance(reply.body, Events) and reply.body.has_content:
+                passage.answer(clock.monotonic())
+            return when_over(reply, tell)
+
+        return service
+
+    return layer
