@@ -6,6 +6,7 @@ Breaker, limits, retry and fallback read the same outcome; none of them reads a 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Self
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -13,7 +14,7 @@ from msgspec.structs import replace
 from headgate.core.allowance import DEADLINE, FINAL, Allowance
 from headgate.core.attribution import of_error, of_event, of_reply
 from headgate.core.outcome import GOOD, OUTCOMES, Outcome
-from headgate.errors import HeadgateError, UpstreamFailed
+from headgate.errors import HeadgateError, Refused, UpstreamFailed
 from headgate.events import Events
 from headgate.stream import Tap, Whole
 from headgate.types import TARGET, Call, Reply, Route, Service
@@ -85,6 +86,48 @@ class Tried(Struct):
             await self.reply.body.aclose()
 
 
+class Kept:
+    """The last attempt of a call, and the refusal that ends first. As a context it lets go of a
+    reply that was not handed on."""
+
+    def __init__(self) -> None:
+        self.error: HeadgateError | None = None
+        self._last: Tried | None = None
+        self._refusal: Refused | None = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        last, self._last = self._last, None
+        if last is not None:
+            await last.aclose()
+
+    async def tried(self, attempt: Tried) -> None:
+        """In place of the one before."""
+        last, self._last = self._last, attempt
+        self.error = attempt.error
+        if last is not None:
+            await last.aclose()
+
+    def refused(self, refusal: Refused) -> None:
+        """Of two, the one that ends first stays."""
+        known = self._refusal
+        if (
+            known is None
+            or known.retry_after_s is None
+            or (refusal.retry_after_s is not None and refusal.retry_after_s < known.retry_after_s)
+        ):
+            self._refusal = refusal
+
+    def hand_on(self) -> Reply:
+        """The reply of the last attempt. Raises its error, or the refusal where none was made."""
+        last, self._last = self._last, None
+        if last is not None:
+            return last.hand_on()
+        raise self._refusal or UpstreamFailed("no attempt was made")
+
+
 async def tried(below: Service, call: Call, wall_s: float) -> Tried:
     """Asks below; a failure of the provider comes back as a value, anything else is raised."""
     try:
@@ -103,7 +146,7 @@ def answered(reply: Reply, allowance: Allowance, route: Route) -> Reply:
     return replace(reply, provenance=provenance)
 
 
-def failed(last: Tried, allowance: Allowance) -> Reply:
+def failed(last: Kept, allowance: Allowance) -> Reply:
     """The last failure, marked so that the client's own retries do not multiply ours."""
     is_spent = allowance.denied not in _MORE
     if last.error is not None:

@@ -19,6 +19,7 @@ from headgate.core.attribution import of_error
 from headgate.core.breaker import RELEASED, Breaker
 from headgate.core.breaker_settings import BreakerSettings
 from headgate.core.gate import AUTHENTICATION, LADDERS, THROTTLE, Gate, GateSettings
+from headgate.core.hedging import Waits
 from headgate.core.outcome import (
     CREDENTIAL,
     DEPLOYMENT,
@@ -64,12 +65,11 @@ class Passage:
     """Leave for one attempt. It ends once: later ends change nothing. As a context it ends with
     what is raised inside it, and stays where nothing is."""
 
-    __slots__ = ("_guards", "_held", "_is_own", "_limit_s", "_slow", "_started_s", "provider")
+    __slots__ = ("_guards", "_held", "_limit_s", "_place", "_slow", "_started_s")
 
     def __init__(self, guards: Guards, place: Place, limit_s: float | None, now_s: float) -> None:
-        self.provider = place.endpoint
         self._guards = guards
-        self._is_own = place.is_own
+        self._place = place
         self._limit_s = limit_s
         self._started_s = now_s
         self._slow = False
@@ -112,11 +112,13 @@ class Passage:
             outcome = structs.replace(outcome, slow=True)
         else:
             outcome = timed(outcome, now_s - self._started_s, self._limit_s)
-        self._guards.attempts[self.provider, outcome.reason] += 1
+        self._guards.attempts[self._place.endpoint, outcome.reason] += 1
         for gate, guard, permit in held:
             if isinstance(guard, Breaker):
                 guard.record(permit, charged(outcome, gate), now_s)
-            elif self._is_own or LADDERS.get(outcome.reason) != AUTHENTICATION:
+                if guard.has_events:
+                    self._guards.note(gate, _name_of(gate, self._place), guard)
+            elif self._place.is_own or LADDERS.get(outcome.reason) != AUTHENTICATION:
                 # A client that sends a wrong key may send the right one at once.
                 guard.record(permit, outcome, now_s)
             else:
@@ -134,6 +136,12 @@ class Guards:
         """How attempts ended: by provider and reason."""
         self.denials: Counter[str] = Counter()
         """Why something was not tried again."""
+        self.fallbacks: Counter[str] = Counter()
+        """Calls that went on to another target, by the reason of the failure."""
+        self.transitions: Counter[tuple[str, str, str, str, str]] = Counter()
+        """Changes of state: gate, name of the target, before, after, reason."""
+        self.hedges: Counter[str] = Counter()
+        """Second attempts, by whether they were sooner."""
         self.retries: Counter[str] = Counter()
         """What was tried again, by the reason of the failure."""
         self.endpoints: Registry[str, Breaker] = Registry(self._breaker, _is_idle)
@@ -141,6 +149,10 @@ class Guards:
         self.credentials: Registry[tuple[str, str, str], Gate] = Registry(self._gate, _is_idle)
         self._budgets: Registry[tuple[str, str], Budget] = Registry(
             lambda _, now_s: Budget(settings.allowance, now_s), lambda budget, now_s: True
+        )
+
+        self._waits: Registry[tuple[str, str], Waits] = Registry(
+            lambda _, now_s: Waits(), lambda waits, now_s: True
         )
 
     def admit(self, call: Call, now_s: float) -> Passage | None:
@@ -166,6 +178,8 @@ class Guards:
             )
         for gate, guard in held:
             permit = guard.admit(now_s)
+            if isinstance(guard, Breaker) and guard.has_events:
+                self.note(gate, _name_of(gate, place), guard)
             if isinstance(permit, Refusal):
                 passage.release(now_s)
                 raise _refused(call.target, gate, permit)
@@ -193,9 +207,48 @@ class Guards:
                     self.deployments.get(place.deployment, now_s))  # fmt: skip
         return any(breaker.retry_after_s(now_s) != 0 for breaker in breakers)
 
+    def force(self, gate: str, name: str, state: str, now_s: float) -> None:
+        """Puts the breaker of a provider (`endpoint`, "openai") or of a deployment (`deployment`,
+        "openai/gpt-4o") into a state by hand; "reset" makes it as new; a credential's gates
+        ("openai/gpt-4o", any key) can only be opened ("reset").
+
+        Raises ValueError for what there is not, and for a state that cannot follow.
+        """
+        if gate == CREDENTIAL:
+            self._reopen(name, state, now_s)
+            return
+        provider, _, model = name.partition("/")
+        found: Breaker | None = {
+            ENDPOINT: dict(self.endpoints.items()).get(name),
+            DEPLOYMENT: dict(self.deployments.items()).get((provider, model)),
+        }.get(gate)
+        if found is None:
+            raise ValueError(f"no {gate} breaker called {name!r}")
+        if state == "reset":
+            found.reset(now_s)
+        else:
+            found.force(state, now_s)
+        self.note(gate, name, found)
+
+    def _reopen(self, name: str, state: str, now_s: float) -> None:
+        if state != "reset":
+            raise ValueError("the gate of a credential can only be reset")
+        for (provider, model, _), credential in self.credentials.items():
+            if f"{provider}/{model}" == name:
+                credential.reopen(now_s)
+
+    def note(self, gate: str, name: str, breaker: Breaker) -> None:
+        """Takes down what happened at a breaker."""
+        for event in breaker.take_events():
+            self.transitions[gate, name, event.before, event.after, event.reason] += 1
+
     def budget(self, target: Target, now_s: float) -> Budget:
         """The budget of repeats of one deployment."""
         return self._budgets.get((target.provider, target.model), now_s)
+
+    def waits(self, target: Target, now_s: float) -> Waits:
+        """How long the answers of one deployment took to begin."""
+        return self._waits.get((target.provider, target.model), now_s)
 
     def _place(self, call: Call, target: Target) -> Place:
         request = call.request
@@ -223,6 +276,10 @@ class Guards:
 
 
 _FOR_EVER_S = float("inf")
+
+
+def _name_of(gate: str, place: Place) -> str:
+    return place.endpoint if gate == ENDPOINT else "/".join(place.deployment)
 
 
 def _is_idle(guard: Breaker | Gate, now_s: float) -> bool:

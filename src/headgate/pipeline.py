@@ -13,6 +13,7 @@ from headgate.config import Config
 from headgate.core.allowance import AllowanceSettings
 from headgate.core.backoff import BackoffSettings
 from headgate.core.gate import GateSettings
+from headgate.core.hedging import HedgeSettings
 from headgate.guards import Guards, GuardSettings
 from headgate.joining.flight import FlightLimits
 from headgate.layers.attempt import attempt
@@ -21,6 +22,7 @@ from headgate.layers.cache import Serving, cache
 from headgate.layers.coalesce import coalesce
 from headgate.layers.fallback import fallback
 from headgate.layers.fill import Fill
+from headgate.layers.hedge import Hedging
 from headgate.layers.observe import observe
 from headgate.layers.retry import retry
 from headgate.layers.settings import CacheConfig
@@ -75,6 +77,7 @@ class Resilience(NamedTuple):
     guards: Guards
     allowance: AllowanceSettings
     backoff: BackoffSettings
+    hedging: Hedging
     deadline_s: float
 
 
@@ -97,7 +100,8 @@ def resilience(config: Config, clock: Clock) -> Resilience:
         clock,
     )
     backoff = BackoffSettings(retry_config.backoff, retry_config.backoff_max)
-    return Resilience(guards, allowance, backoff, retry_config.deadline)
+    hedging = Hedging(HedgeSettings(retry_config.hedge, retry_config.hedge_budget), guards, clock)
+    return Resilience(guards, allowance, backoff, hedging, retry_config.deadline)
 
 
 def per_target(config: Config, parts: Resilience, clock: Clock) -> tuple[Placed, ...]:
@@ -107,7 +111,7 @@ def per_target(config: Config, parts: Resilience, clock: Clock) -> tuple[Placed,
     return (
         Placed(
             "fallback",
-            fallback(parts.allowance, parts.deadline_s, parts.guards, clock),
+            fallback(parts.allowance, parts.deadline_s, parts.hedging, parts.guards, clock),
             "above everything per target: it chooses the target",
         ),
         Placed(

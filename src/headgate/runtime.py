@@ -21,6 +21,8 @@ from headgate.admission_head import Head
 from headgate.clock import Clock, SystemClock
 from headgate.config import Config
 from headgate.errors import UpstreamTimeout
+from headgate.guard_numbers import guard_numbers
+from headgate.guards import Guards
 from headgate.invocation import Keys, Names, bound_arguments, caller_loop, caller_thread
 from headgate.layers.fill import Fill
 from headgate.metrics import Metrics
@@ -290,10 +292,17 @@ class Runtime:
     # Looking and clearing.
 
     def stats(self) -> dict[str, Any]:
-        """`{"cache": ..., "metrics": ...}` with at least the keys of the seed document."""
+        """`{"cache": ..., "metrics": ..., "breakers": ...}`: the first two have at least the keys
+        of the seed document."""
         numbers = self.metrics.snapshot()
         cache = cache_numbers(self.config.cache, numbers, self.tiers.stats(), self._fill.skipped())
-        return {"cache": cache, "metrics": numbers}
+        breakers = guard_numbers(self.guards, self._monotonic())
+        return {"cache": cache, "metrics": numbers, "breakers": breakers}
+
+    @property
+    def guards(self) -> Guards:
+        """Breakers and gates of every target."""
+        return self._resilience.guards
 
     def clear(
         self,

@@ -34,6 +34,8 @@ ROOMS = {
     "stores": "stores.base stores.codec core types errors clock",
     "stores.sqlite": "stores.base stores.codec stores.sqlite core types errors clock",
     # A layer never imports another layer, nor a concrete store.
+    # Fallback chooses targets, a second one too.
+    "layers.fallback": "layers.hedge attempts guards core errors clock types",
     "layers.settings": "layers.cache_settings core",
     "layers.cache_settings": "core types",
     "layers": "stores.base stores.tiers joining events attempts guards reshape core stream metrics "
@@ -58,10 +60,11 @@ ROOMS = {
     "pipeline": "layers joining providers stores.tiers guards resilience_settings config metrics "
     "core types clock",
     "runtime_numbers": "layers.settings stores.base",
+    "guard_numbers": "guards core",
     # It makes the transport of the SDKs when one is asked for: no other room imports a surface.
-    "runtime": "runtime_numbers pipeline admission invocation portal layers.cache layers.fill "
-    "providers.wire providers.wire_client stores.base stores.memory stores.sqlite stores.tiers "
-    "config metrics stream types errors clock surfaces.transport",
+    "runtime": "runtime_numbers guard_numbers guards pipeline admission invocation portal "
+    "layers.cache layers.fill providers.wire providers.wire_client stores.base stores.memory "
+    "stores.sqlite stores.tiers config metrics stream types errors clock surfaces.transport",
     # For users' own tests; nothing of headgate needs them.
     "testing_server": "types",
     "testing_steps": "testing_server providers.fake types",

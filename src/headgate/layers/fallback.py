@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 from msgspec.structs import replace
 
-from headgate.attempts import Tried, answered, failed, tried
+from headgate.attempts import Kept, Tried, answered, failed, tried
 from headgate.clock import Clock
 from headgate.core.allowance import BUDGET, Allowance, AllowanceSettings
 from headgate.core.balance import after, first, ordered
@@ -19,16 +19,19 @@ from headgate.core.outcome import OK, OUTCOMES, Outcome
 from headgate.core.rewrite import renamed
 from headgate.errors import Refused
 from headgate.guards import Guards
+from headgate.layers.hedge import Hedging
 from headgate.types import Call, Invocation, Layer, Reply, Route, Service, WireRequest
 
 _REFUSED = replace(OUTCOMES["refused"], elsewhere="anywhere")
 
 
-def fallback(settings: AllowanceSettings, deadline_s: float, guards: Guards, clock: Clock) -> Layer:
+def fallback(
+    settings: AllowanceSettings, deadline_s: float, hedging: Hedging, guards: Guards, clock: Clock
+) -> Layer:
     """Goes through the routes of a call until one answers; `deadline_s` seconds for all of it
     where the caller has set none. What is handed on says how many attempts it took, and whether the
     client may try again."""
-    return lambda below: _FallingBack(below, settings, deadline_s, guards, clock).ask
+    return lambda below: _FallingBack(below, settings, deadline_s, hedging, guards, clock).ask
 
 
 class _FallingBack:
@@ -37,12 +40,14 @@ class _FallingBack:
         below: Service,
         settings: AllowanceSettings,
         deadline_s: float,
+        hedging: Hedging,
         guards: Guards,
         clock: Clock,
     ) -> None:
         self._below = below
         self._settings = settings
         self._deadline_s = deadline_s
+        self._hedging = hedging
         self._guards = guards
         self._clock = clock
         self._seed = int(clock.random() * 2**53)
@@ -56,34 +61,48 @@ class _FallingBack:
         most_s = call.controls.deadline_s or self._deadline_s
         allowance = Allowance(self._settings, now_s + most_s, is_repeatable=call.repeatable)
         call = replace(call, allowance=allowance)
-        last: Tried | None = None
-        refusal: Refused | None = None
+        async with Kept() as kept:
+            return await self._go_through(call, left, kept)
+
+    async def _go_through(self, call: Call, left: list[Route], kept: Kept) -> Reply:
+        """Asks one route after the other; `left` gets shorter."""
+        allowance: Allowance = call.allowance
         route = first(left, lambda route: self._is_open(call, route)) if len(left) > 1 else left[0]
         while route is not None:
             left.remove(route)
             try:
-                attempt = await self._tried(call, route, left)
+                attempt, asked = await self._tried(call, route, left)
             except Refused as error:
-                refusal, outcome = _sooner(refusal, error), _REFUSED
+                kept.refused(error)
+                outcome = _REFUSED
             else:
-                if last is not None:
-                    await last.aclose()
-                last, outcome = attempt, attempt.outcome
+                route, outcome = asked[0], attempt.outcome
+                left = [other for other in left if other not in asked]
+                await kept.tried(attempt)
                 if outcome.kind == OK:
-                    return answered(attempt.hand_on(), allowance, route)
+                    return answered(kept.hand_on(), allowance, route)
             route = self._next(call, route, outcome, left)
-        if last is None:
-            assert refusal is not None, "every route either fails or is refused"  # noqa: S101
-            raise refusal
-        return failed(last, allowance)
+            if route is not None:
+                self._guards.fallbacks[outcome.reason] += 1
+        return failed(kept, allowance)
 
-    async def _tried(self, call: Call, route: Route, left: list[Route]) -> Tried:
+    async def _tried(
+        self, call: Call, route: Route, left: list[Route]
+    ) -> tuple[Tried, list[Route]]:
+        """One attempt, and which routes it took: two where it was hedged."""
         now_s = self._clock.monotonic()
-        budget = self._guards.budget(route.target, now_s)
         if not call.allowance.attempts:
-            budget.deposit(now_s)
-        sole = not any(self._is_open(call, other) for other in after(route, _REFUSED, left))
-        return await tried(self._below, _aimed(call, route, sole=sole), self._clock.epoch())
+            self._guards.budget(route.target, now_s).deposit(now_s)
+        following = after(route, _REFUSED, left)
+        sole = not any(self._is_open(call, other) for other in following)
+
+        async def attempt(route: Route) -> Tried:
+            aimed = _aimed(call, route, sole=sole)
+            return await tried(self._below, aimed, self._clock.epoch())
+
+        if sole or call.allowance.attempts:
+            return await attempt(route), [route]
+        return await self._hedging.ask(call, attempt, route, following)
 
     def _next(self, call: Call, failed: Route, outcome: Outcome, left: list[Route]) -> Route | None:
         """The route to go on with: one that may be asked now, and whose budget takes a repeat."""
@@ -122,11 +141,3 @@ def _aimed(call: Call, route: Route, *, sole: bool) -> Call:
     if isinstance(request, WireRequest) and target.model != call.target.model:
         request = replace(request, body=renamed(request.body, target.model))
     return replace(call, target=target, request=request, sole=sole)
-
-
-def _sooner(one: Refused | None, other: Refused) -> Refused:
-    """Of two refusals the one that ends first."""
-    if one is None or one.retry_after_s is None:
-        return other
-    is_sooner = other.retry_after_s is not None and other.retry_after_s < one.retry_after_s
-    return other if is_sooner else one

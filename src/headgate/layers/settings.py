@@ -81,6 +81,10 @@ class RetryConfig:
     """Repeats per first attempt that a target takes: an outage must not meet a multiple."""
     budget_floor: Annotated[int, Bounds(0, 1_000_000)] = 10
     """Repeats in 10 s that a target takes in any case."""
+    hedge: bool = False
+    """Ask a second deployment where the first takes longer to begin than 95 % of its answers."""
+    hedge_budget: Annotated[float, Bounds(0, 1)] = 0.02
+    """Second attempts per call at most; each may be billed."""
     deadline: Annotated[Seconds, Bounds(0, above=True)] = 600.0
     """For one call with all its attempts, where the caller sets none (`headgate-deadline`)."""
 

@@ -7,6 +7,7 @@ answer those queries as they are written; a `Counter` could not, because it appe
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import Metric
@@ -14,6 +15,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from headgate.runtime import Runtime
+from headgate.surfaces.exposition_breakers import breaker_families
 
 _HELP = {
     "llm_calls": "Finished calls, hits and failures included.",
@@ -36,8 +38,10 @@ class _Numbers(Collector):
         self._runtime = runtime
 
     def collect(self) -> Iterator[Metric]:
+        stats = self._runtime.stats()
         yield from self._calls()
-        yield from self._cache()
+        yield from _cache(stats["cache"])
+        yield from breaker_families(stats["breakers"])
 
     def _calls(self) -> Iterator[Metric]:
         families = {name: Metric(name, text, "unknown") for name, text in _HELP.items()}
@@ -56,21 +60,21 @@ class _Numbers(Collector):
             families["llm_latency_ms"].add_sample("llm_latency_ms", last, row.calls)
         yield from (family for name, family in families.items() if name.startswith("llm_"))
 
-    def _cache(self) -> Iterator[Metric]:
-        stats = self._runtime.stats()["cache"]
-        entries = Metric("headgate_cache_entries", _HELP["headgate_cache_entries"], "gauge")
-        size = Metric("headgate_cache_bytes", _HELP["headgate_cache_bytes"], "gauge")
-        name = "headgate_cache_evictions"
-        evictions = Metric(name, _HELP[f"{name}_total"], "counter")
-        for store, tier in stats["tiers"].items():
-            entries.add_sample(entries.name, {"store": store}, tier["entries"])
-            size.add_sample(size.name, {"store": store}, tier["size_bytes"])
-            evictions.add_sample(f"{name}_total", {"store": store}, tier["evictions"])
-        name = "headgate_cache_store_skipped"
-        skipped = Metric(name, _HELP[f"{name}_total"], "counter")
-        for reason, count in stats["not_stored"].items():
-            skipped.add_sample(f"{name}_total", {"reason": reason}, count)
-        yield from (entries, size, evictions, skipped)
+
+def _cache(stats: dict[str, Any]) -> Iterator[Metric]:
+    entries = Metric("headgate_cache_entries", _HELP["headgate_cache_entries"], "gauge")
+    size = Metric("headgate_cache_bytes", _HELP["headgate_cache_bytes"], "gauge")
+    name = "headgate_cache_evictions"
+    evictions = Metric(name, _HELP[f"{name}_total"], "counter")
+    for store, tier in stats["tiers"].items():
+        entries.add_sample(entries.name, {"store": store}, tier["entries"])
+        size.add_sample(size.name, {"store": store}, tier["size_bytes"])
+        evictions.add_sample(f"{name}_total", {"store": store}, tier["evictions"])
+    name = "headgate_cache_store_skipped"
+    skipped = Metric(name, _HELP[f"{name}_total"], "counter")
+    for reason, count in stats["not_stored"].items():
+        skipped.add_sample(f"{name}_total", {"reason": reason}, count)
+    yield from (entries, size, evictions, skipped)
 
 
 class Exposition:

@@ -63,6 +63,7 @@ class Operations:
             "/api/metrics/llm": Route("GET", True, self._numbers),
             "/api/admin/clear-cache": Route("POST", True, self._clear),
             "/api/admin/cache": Route("GET", True, self._list),
+            "/api/admin/breakers": Route("POST", True, self._force),
         }
 
     async def answer(self, scope: dict[str, Any], body: bytes) -> Answer:
@@ -106,6 +107,23 @@ class Operations:
         count = await self._runtime.off_loop(removal)
         status = "counted" if dry_run else "cleared"
         return Answer(200, msgspec.json.encode({"status": status, "entries_removed": count}))
+
+    async def _force(self, scope: dict[str, Any], body: bytes) -> Answer:
+        """Puts a breaker into a state by hand, and shows them all."""
+        fields = parse_object(body)
+        wanted = [fields.get(name) for name in ("gate", "name", "state")]
+        if set(fields) != {"gate", "name", "state"} or not all(
+            isinstance(it, str) for it in wanted
+        ):
+            raise BadRequest(
+                'expected {"gate": "endpoint" or "deployment", "name": ..., "state": ...}'
+            )
+        gate, name, state = map(str, wanted)
+        try:
+            self._runtime.guards.force(gate, name[:500], state, self._runtime.clock.monotonic())
+        except ValueError as error:
+            raise BadRequest(str(error)) from None
+        return Answer(200, msgspec.json.encode(self._runtime.stats()["breakers"]))
 
     async def _list(self, scope: dict[str, Any], body: bytes) -> Answer:
         """Entries that the query string selects, most recently used first; one by `key`."""
