@@ -22,6 +22,7 @@ from oracle import Heard, bounded_memory, until
 from rawclient import CHAT, MESSAGES, RawClient, body_of, request
 
 from headgate.config import Config, ProviderConfig
+from headgate.layers.settings import BreakerConfig, RetryConfig
 from headgate.testing import FaultServer, tenant_of
 
 KEY = "sk-canary-one"
@@ -188,14 +189,19 @@ class _Noted(httpx2.SyncByteStream):
         self._stream.close()
 
 
-def config_for(server: FaultServer, **more: Any) -> Config:
+ONE_ATTEMPT = {"retry": RetryConfig(attempts=1), "breaker": BreakerConfig(enabled=False)}
+"""So that what one attempt comes to is seen as it is."""
+
+
+def config_for(server: FaultServer, blocks: dict[str, Any] = ONE_ATTEMPT, **more: Any) -> Config:
     """Both dialects of `server`; `more` are settings of both providers."""
     kinds = {"openai": server.base_url, "anthropic": server.anthropic_base_url}
     return Config(
         providers={
             kind: ProviderConfig(kind=kind, base_url=url, **more)  # type: ignore[arg-type]
             for kind, url in kinds.items()
-        }
+        },
+        **blocks,
     )
 
 

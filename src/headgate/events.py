@@ -17,6 +17,9 @@ from headgate.errors import StreamBroken, UpstreamFailed, UpstreamGarbled
 from headgate.stream import UsageEvent
 from headgate.types import Body
 
+_PREAMBLE_MAX_BYTES = 1_000_000
+"""What comes before any content is held back up to here; /responses repeats the request in it."""
+
 
 class Events:
     """A body over a provider's body, which it cuts at the borders of events.
@@ -147,7 +150,8 @@ class Events:
         if kind == ERROR:
             self.error_event = self.error_event or content or b"{}"
         elif not self.has_content:
-            self.has_content = kind == END or commits(self._operation, content)
+            is_long = self.kept_bytes > _PREAMBLE_MAX_BYTES
+            self.has_content = kind == END or is_long or commits(self._operation, content)
         return kind
 
     def _take_end(self) -> BaseException:

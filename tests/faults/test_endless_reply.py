@@ -38,7 +38,7 @@ def test_an_endless_stream_is_ended_with_an_error_and_the_provider_is_let_go(
     lab: Lab, path: str
 ) -> None:
     lab.memory_growth_max_bytes = 30_000_000
-    lab.server.script(Endless(at_chunk=4))
+    lab.server.script(Endless(at_chunk=8))
     reply = lab.ask(path, stream=True)
     assert reply.status == 200
     assert has_failed(reply.body)
@@ -80,7 +80,7 @@ def test_a_head_that_never_ends_is_504(open_lab: Callable[..., Lab]) -> None:
 
 def test_many_endless_streams_at_once_do_not_add_up(lab: Lab) -> None:
     lab.memory_growth_max_bytes = 60_000_000
-    lab.server.script(Endless(), times=None)
+    lab.server.script(Endless(at_chunk=8), times=None)
     with ThreadPoolExecutor(16) as threads:
         asked = [threads.submit(lab.ask, about=number, stream=True) for number in range(32)]
         assert all(has_failed(reply.result().body) for reply in asked)

@@ -74,6 +74,6 @@ def _judged(call: Call, reply: Reply, content: bytes) -> Reply:
         return reply
     explicit = call.limit_explicit and call.policy.truncated
     verdict = judge(call.operation, 200, content, limit_explicit=explicit)
-    if is_no_answer(call.operation, verdict, content):
+    if is_no_answer(call.operation, verdict, content, streamed=call.streamed):
         raise UpstreamGarbled("the provider's answer is not one of its dialect")
     return replace(reply, body=Whole(content, verdict), usage=verdict.usage)

@@ -54,7 +54,8 @@ class _FallingBack:
         self._calls = itertools.count()
 
     async def ask(self, call: Call) -> Reply:
-        if isinstance(call.request, Invocation):
+        # Callables are their caller's business, and SDKs of this process try again by themselves.
+        if isinstance(call.request, Invocation) or call.request.send is not None:
             return await self._below(call)
         left = list(ordered(call.routes, self._seed, next(self._calls))) or [Route(call.target)]
         now_s = self._clock.monotonic()
