@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from headgate.core.allowance import DEADLINE, FINAL, Allowance
 from headgate.core.attribution import of_error, of_event, of_reply
 from headgate.core.outcome import GOOD, OUTCOMES, Outcome
-from headgate.errors import HeadgateError, Refused, UpstreamFailed
+from headgate.errors import SDK_WAIT_MAX_S, HeadgateError, Refused, UpstreamFailed
 from headgate.events import Events
 from headgate.stream import Tap, Whole
 from headgate.types import TARGET, Call, Reply, Route, Service
@@ -92,6 +92,8 @@ class Kept:
 
     def __init__(self) -> None:
         self.error: HeadgateError | None = None
+        self.waits_s = 0.0
+        """How long the provider of the last attempt asks us to wait."""
         self._last: Tried | None = None
         self._refusal: Refused | None = None
 
@@ -107,6 +109,7 @@ class Kept:
         """In place of the one before."""
         last, self._last = self._last, attempt
         self.error = attempt.error
+        self.waits_s = attempt.outcome.retry_after_s or 0.0
         if last is not None:
             await last.aclose()
 
@@ -148,7 +151,7 @@ def answered(reply: Reply, allowance: Allowance, route: Route) -> Reply:
 
 def failed(last: Kept, allowance: Allowance) -> Reply:
     """The last failure, marked so that the client's own retries do not multiply ours."""
-    is_spent = allowance.denied not in _MORE
+    is_spent = allowance.denied not in _MORE or last.waits_s > SDK_WAIT_MAX_S
     if last.error is not None:
         _mark(last.error, allowance, is_spent=is_spent)
     reply = last.hand_on()
