@@ -15,12 +15,17 @@ import uvicorn
 
 from headgate.clock import Clock
 from headgate.config import Config, ProviderConfig
-from headgate.layers.settings import CacheConfig
+from headgate.layers.settings import BreakerConfig, CacheConfig, RetryConfig
 from headgate.runtime import Runtime
 from headgate.surfaces.gateway import Gateway
 from headgate.types import Secret
 
 JSON = {"content-type": "application/json"}
+ONE_ATTEMPT: dict[str, Any] = {
+    "retry": RetryConfig(attempts=1),
+    "breaker": BreakerConfig(enabled=False),
+}
+"""Settings with which what one attempt comes to is seen as it is."""
 
 
 class Got(NamedTuple):
@@ -152,9 +157,10 @@ def providers_at(upstream: Upstream, key: str = "", **more: Any) -> dict[str, Pr
 def gate_before(
     upstream: Upstream, cache: CacheConfig | None = None, clock: Clock | None = None, **more: Any
 ) -> Iterator[Gate]:
-    """A gateway without credentials of its own; `more` are settings of its providers."""
+    """A gateway without credentials of its own that asks once; `more` are settings of its
+    providers."""
     providers = providers_at(upstream, **more)
-    gate = Gate(Config(cache=cache or CacheConfig(), providers=providers), clock)
+    gate = Gate(Config(cache=cache or CacheConfig(), providers=providers, **ONE_ATTEMPT), clock)
     try:
         yield gate
     finally:

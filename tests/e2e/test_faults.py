@@ -10,6 +10,7 @@ from typing import Any
 import anthropic
 import openai
 import pytest
+from gates import ONE_ATTEMPT
 from ports import refusing_port
 
 from headgate.config import Config, ProviderConfig
@@ -34,7 +35,8 @@ def nowhere(host: str) -> Config:
         providers={
             "openai": ProviderConfig(base_url=f"http://{host}/v1"),
             "anthropic": ProviderConfig(kind="anthropic", base_url=f"http://{host}"),
-        }
+        },
+        **ONE_ATTEMPT,
     )
 
 
