@@ -92,8 +92,11 @@ class Runtime:
         }
         self._providers = pipeline.providers(self.config, self._wires, self.clock)
         self._resilience = pipeline.resilience(self.config, self.clock)
-        front = pipeline.front(cache, self.tiers, self._fill, self.metrics, self.clock)
-        guarded = pipeline.per_target(self.config, self._resilience, self.clock)
+        limits = pipeline.limits(self.config, self.clock)
+        front = pipeline.front(
+            cache, self.tiers, self._fill, self.metrics, self.clock, limits.throttle
+        )
+        guarded = pipeline.per_target(self.config, self._resilience, self.clock, limits.limit)
         self._stack = pipeline.stack(front + guarded, pipeline.by_target(self._providers))
 
     # Callables of the library.
