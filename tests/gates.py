@@ -101,7 +101,9 @@ class Gate(Address):
         self._socket = socket.create_server(("127.0.0.1", 0), backlog=2048)
         super().__init__(self._socket.getsockname()[1])
         self.runtime = Runtime(config, clock=clock)
-        self._app = _Located(Gateway(self.runtime))
+        gateway = Gateway(self.runtime)
+        self.door = gateway.door
+        self._app = _Located(gateway)
         self._server = uvicorn.Server(
             uvicorn.Config(
                 self._app, http="httptools", loop="uvloop", ws="none", lifespan="on",
@@ -117,6 +119,12 @@ class Gate(Address):
         self._thread.join()
         self._socket.close()
 
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The loop it is served in, once it has answered something."""
+        assert self._app.loop is not None
+        return self._app.loop
+
     def tasks(self) -> list[str]:
         """What runs in its loop, this question left out."""
 
@@ -124,8 +132,7 @@ class Gate(Address):
             others = asyncio.all_tasks() - {asyncio.current_task()}
             return [repr(task.get_coro()) for task in others]
 
-        assert self._app.loop is not None
-        return asyncio.run_coroutine_threadsafe(look(), self._app.loop).result(10)
+        return asyncio.run_coroutine_threadsafe(look(), self.loop).result(10)
 
     def stats(self) -> dict[str, Any]:
         return self.runtime.stats()

@@ -67,7 +67,7 @@ class Runtime:
 
     def __init__(self, config: Config | None = None, *, clock: Clock | None = None) -> None:
         self.config = config or Config()
-        self.clock = clock or SystemClock()
+        self.clock = clock = clock or SystemClock()
         self.metrics = Metrics()
         cache = self.config.cache
         self._memory = MemoryStore(cache.maxsize, cache.max_bytes, cache.max_stale)
@@ -92,8 +92,9 @@ class Runtime:
         }
         self._providers = pipeline.providers(self.config, self._wires, self.clock)
         self._resilience = pipeline.resilience(self.config, self.clock)
-        front = pipeline.front(cache, self.tiers, self._fill, self.metrics, self.clock)
-        guarded = pipeline.per_target(self.config, self._resilience, self.clock)
+        limits = pipeline.limits(self.config, self.clock)
+        front = pipeline.front(cache, self.tiers, self._fill, self.metrics, clock, limits.throttle)
+        guarded = pipeline.per_target(self.config, self._resilience, self.clock, limits.limit)
         self._stack = pipeline.stack(front + guarded, pipeline.by_target(self._providers))
 
     # Callables of the library.

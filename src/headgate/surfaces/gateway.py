@@ -13,12 +13,14 @@ from typing import Any, NamedTuple
 
 from headgate.admission import Plan
 from headgate.admission_head import Head, read_head
-from headgate.errors import BadRequest, HeadgateError
+from headgate.core.concurrency import ShedSettings
+from headgate.errors import BadRequest, HeadgateError, QueueFull
 from headgate.runtime import Runtime
 from headgate.stream import Recorded, Whole, pieces
 from headgate.surfaces.dialect import error_body, error_headers, in_band_error
 from headgate.surfaces.operations import Answer, Operations
 from headgate.surfaces.provenance import hit_headers, provenance_headers
+from headgate.surfaces.shedding import Door
 from headgate.types import Entry, Headers, Reply
 
 Scope = dict[str, Any]
@@ -55,6 +57,11 @@ class Gateway:
         self._operations = Operations(runtime)
         self._read_head = runtime.admission.head
         self._body_max_bytes = runtime.config.server.body_max_bytes
+        limits = runtime.config.limits
+        self.door = Door(
+            ShedSettings(limits.loop_lag_max, limits.memory_max_bytes, limits.calls_max),
+            runtime.clock.random,
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
@@ -62,11 +69,23 @@ class Gateway:
             if route is None:
                 await self._operate(scope, receive, send)
             else:
-                await self._answer(route, scope, receive, send)
+                await self._admit(route, scope, receive, send)
         elif scope["type"] == "lifespan":
             await self._live(receive, send)
         else:
             await send({"type": "websocket.close", "code": 1008})
+
+    async def _admit(self, route: Route, scope: Scope, receive: Receive, send: Send) -> None:
+        """Lets a call in at the door, until its last chunk has been sent."""
+        try:
+            self.door.enter()
+        except QueueFull as error:
+            await _send_error(route.operation, error, send)
+            return
+        try:
+            await self._answer(route, scope, receive, send)
+        finally:
+            self.door.leave()
 
     async def _answer(self, route: Route, scope: Scope, receive: Receive, send: Send) -> None:
         """One call of the data plane, from request to last chunk."""
@@ -121,8 +140,10 @@ class Gateway:
             message = await receive()
             if message["type"] == "lifespan.startup":
                 self._runtime.adopt(asyncio.get_running_loop())
+                self.door.watch()
                 await send({"type": "lifespan.startup.complete"})
             else:
+                self.door.close()
                 await self._runtime.aclose()
                 await send({"type": "lifespan.shutdown.complete"})
                 return
