@@ -72,9 +72,9 @@ class Doors:
         assert reply.status == 200, content
         self.is_right(asked, content)
 
-    async def knock(self, about: str, *, stream: bool = False) -> None:
+    async def knock(self, about: str, *, stream: bool = False, model: str = "m") -> None:
         """Asks by way of the gateway, as a server does."""
-        asked = question(about, stream=stream)
+        asked = question(about, stream=stream, model=model)
         body = json.dumps(asked).encode()
         scope = {"type": "http", "method": "POST", "path": "/v1/chat/completions",
                  "headers": list(HEADERS), "query_string": b""}  # fmt: skip

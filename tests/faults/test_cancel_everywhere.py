@@ -19,7 +19,7 @@ from virtualtime import VirtualLoop
 from headgate.config import Config, ProviderConfig
 from headgate.errors import HeadgateError
 from headgate.layers.settings import CacheConfig
-from headgate.testing import Delay, End, FaultServer, Head, Usual
+from headgate.testing import Delay, End, FaultServer, Head, Stall, Usual
 
 HONEST = (HeadgateError, OSError, openai.APIError)
 PAUSE = Delay(0.002)
@@ -45,6 +45,13 @@ def scene(*asks: Callable[..., Any], **more: Any) -> Scene:
 def following(ask: Callable[..., Any], *ahead: Callable[..., Any]) -> Scene:
     """`ask` is struck; it joins those `ahead`."""
     return Scene(ask, ahead=ahead, honest=HONEST)
+
+
+def stalled(on: Doors, ask: Callable[..., Any]) -> Scene:
+    """`ask` is struck while its provider is silent, which it would be for ever."""
+    is_streamed = isinstance(ask, partial) and "stream" in ask.keywords
+    model = "stalled stream" if is_streamed else "stalled"
+    return Scene(partial(ask, model=model), healthy=on.ask, honest=HONEST)
 
 
 def streamed(ask: Callable[..., Any], **more: Any) -> Callable[..., Any]:
@@ -115,6 +122,24 @@ FAKE: dict[str, Kind] = {
     ),
     "follower": Kind(lambda on: following(streamed(on.ask), on.ask), (5, 1, 3, 3, 3)),
 }
+STALLED: dict[str, Kind] = {
+    "whole": Kind(lambda on: stalled(on, on.ask), (2, 0, 1, 1, 1)),
+    "streamed": Kind(lambda on: stalled(on, streamed(on.ask)), (3, 1, 1, 1, 1)),
+    "whole, unshared": Kind(
+        lambda on: stalled(on, partial(on.ask, more=NO_STORE)), (1, 1, 1, 1, 1)
+    ),
+    "streamed, unshared": Kind(
+        lambda on: stalled(on, streamed(on.ask, more=NO_STORE)), (1, 1, 1, 1, 1)
+    ),
+    "gateway, whole": Kind(lambda on: stalled(on, on.knock), (2, 0, 0, 0, 0)),
+    "gateway, streamed": Kind(lambda on: stalled(on, streamed(on.knock)), (3, 1, 0, 0, 0)),
+    "SDK, whole": Kind(lambda on: stalled(on, on.sdk), (2, 0, 0, 0, 1)),
+    "SDK, streamed": Kind(lambda on: stalled(on, streamed(on.sdk)), (3, 1, 0, 0, 1)),
+    "SDK, streamed, unshared": Kind(
+        lambda on: stalled(on, streamed(on.sdk, more=NO_STORE)), (3, 1, 0, 0, 0)
+    ),
+}
+"""Calls whose provider says nothing more from the middle on."""
 AWAY: dict[str, Kind] = {
     "callable": Kind(lambda on: scene(on.call), (2, 1, 0, 0, 2)),
     "callable above another": Kind(lambda on: scene(on.call_above_another), (4, 1, 0, 0, 3)),
@@ -148,11 +173,13 @@ def _nothing_is_said(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
 @pytest.fixture
 def server() -> Iterator[FaultServer]:
     with FaultServer() as running:
-        running.script(*IN_PIECES, times=None)
         for model, kind in KINDS.items():
             # On a connection of its own, so that connecting is struck too.
             head = Head(200, {"content-type": kind, "connection": "close"})
             running.script(head, *IN_PIECES, model=model, times=None)
+        running.script(Stall(at_byte=100), model="stalled", times=None)
+        running.script(Stall(at_chunk=2), model="stalled stream", times=None)
+        running.script(*IN_PIECES, times=None)  # the last, as the first that fits is played
         yield running
 
 
@@ -174,6 +201,15 @@ def test_a_call_to_a_provider(server: FaultServer, stage: Any, blow: str, least:
     files = oracle.open_files()
     assert run(lambda: struck(openai_at(server), server, stage, blow)) >= least
     oracle.files_are_closed(files)
+
+
+@everywhere(STALLED)
+def test_a_call_to_a_provider_that_stalls(
+    server: FaultServer, stage: Any, blow: str, least: int
+) -> None:
+    # Else a stream is read on for the cache when its reader has left.
+    config = openai_at(server, CacheConfig(finish_within=0))
+    assert run(lambda: struck(config, server, stage, blow)) >= least
 
 
 @everywhere(DISK)
