@@ -249,8 +249,8 @@ async def _send_whole(status: int, headers: Headers, content: bytes, send: Send)
 async def _send_stream(operation: str, reply: Reply, headers: Headers, send: Send) -> None:
     """Chunks as they come. A break after the head is told in-band: the status is long gone, and a
     clean end would pass a cut answer off as a whole one."""
-    await send({"type": "http.response.start", "status": reply.status, "headers": headers})
     try:
+        await send({"type": "http.response.start", "status": reply.status, "headers": headers})
         async for chunk in reply.body:
             await send({"type": "http.response.body", "body": chunk, "more_body": True})
         last = b""
