@@ -193,6 +193,7 @@ class Doors:
         return [
             ("flights", lambda: len(self._table._flights)),
             ("waits", lambda: len(self._table._waits._waits)),
+            ("permits", lambda: self.runtime.guards.under_way),
             ("connections in use", self._connections_in_use),
             ("descriptors", self._descriptors),
             ("calls upstream", self._calls_upstream),

@@ -74,6 +74,7 @@ class Passage:
         self._started_s = now_s
         self._slow = False
         self._has_ended = False
+        guards.under_way += 1
         self._held: list[tuple[str, Breaker | Gate, Permit]] = []
 
     def hold(self, gate: str, guard: Breaker | Gate, permit: Permit) -> None:
@@ -81,9 +82,10 @@ class Passage:
 
     def release(self, now_s: float) -> None:
         """Nothing was tried."""
+        self._has_ended = True
+        self._guards.under_way -= 1
         for _, guard, permit in self._held:
             guard.record(permit, RELEASED, now_s)
-        self._held = []
 
     def __enter__(self) -> Self:
         return self
@@ -109,6 +111,7 @@ class Passage:
         if self._has_ended:
             return
         self._has_ended = True
+        self._guards.under_way -= 1
         if self._slow:
             outcome = structs.replace(outcome, slow=True)
         else:
@@ -133,6 +136,8 @@ class Guards:
         self.clock = clock
         self._settings = settings
         self._seed = int(clock.random() * 2**53)
+        self.under_way = 0
+        """Attempts that were admitted and have not ended."""
         self.attempts: Counter[tuple[str, str]] = Counter()
         """How attempts ended: by provider and reason."""
         self.denials: Counter[str] = Counter()

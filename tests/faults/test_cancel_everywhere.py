@@ -116,9 +116,9 @@ DISK: dict[str, Kind] = {
 }
 FAKE: dict[str, Kind] = {
     "whole": Kind(lambda on: scene(on.ask), (3, 1, 2, 2, 2)),
-    "streamed": Kind(lambda on: scene(streamed(on.ask)), (15, 7, 14, 14, 14)),
+    "streamed": Kind(lambda on: scene(streamed(on.ask)), (14, 6, 13, 13, 13)),
     "leader": Kind(
-        lambda on: scene(streamed(on.ask), streamed(on.ask), on.ask), (31, 7, 28, 28, 28)
+        lambda on: scene(streamed(on.ask), streamed(on.ask), on.ask), (28, 6, 25, 25, 25)
     ),
     "follower": Kind(lambda on: following(streamed(on.ask), on.ask), (5, 1, 3, 3, 3)),
 }
