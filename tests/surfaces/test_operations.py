@@ -94,7 +94,7 @@ def test_the_admin_token_opens_the_admin_routes(open_door: Callable[..., Any]) -
 
 def test_every_route_says_whom_it_serves(door: Any) -> None:
     open_routes = {
-        path for path, route in door.gateway._operations.routes.items() if not route.admin
+        path for path, route in door.gateway._serving.operations.routes.items() if not route.admin
     }
     assert open_routes == {
         "/v1/models", "/healthz", "/readyz", "/health/liveliness", "/health/readiness", "/metrics",
