@@ -85,6 +85,8 @@ class Workers:
         elif number in _ENDS:
             self._tell(_HURRY if self._is_ending else signal.SIGTERM)
             self._is_ending = True
+            # Else connections would be accepted for workers that do not take them any more.
+            self._listener.close()
 
     def _reread(self) -> None:
         """What a worker that is started later gets: a bad file never reaches it."""
