@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from faults.serving import Client, gateway
 from programs import Running, children, is_gone, until
+from rawclient import RawClient
 
 from headgate.testing import FaultServer, Pause, Usual
 
@@ -66,3 +67,29 @@ def test_all_die_and_the_port_is_served_again(tmp_path: Path) -> None:
         assert {client.outcome for client in late} <= {"complete", "nothing"}
         until(lambda: at.get("/readyz").status == 200)
         assert started.end() == 0
+
+
+def test_the_parent_dies_and_its_workers_finish_what_they_do_and_end(tmp_path: Path) -> None:
+    with FaultServer() as server:
+        hold = Pause()
+        server.script(Usual(0, 3), hold, Usual(3), model="held", times=None)
+        with gateway(tmp_path, server, "", "--workers", "2") as (started, address):
+            until(lambda: len(workers_of(started)) == 2)
+            held = [Client(address.port, at, "held", stream=True) for at in range(8)]
+            hold.wait_reached(8)
+            workers = workers_of(started)
+            started.process.kill()
+            until(lambda: not _accepts(address.port))
+            hold.release()
+            for client in held:
+                client.join()
+            assert {client.outcome for client in held} == {"complete"}
+            until(lambda: all(map(is_gone, workers)))
+
+
+def _accepts(port: int) -> bool:
+    try:
+        RawClient(port).leave()
+    except OSError:
+        return False
+    return True

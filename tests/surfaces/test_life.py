@@ -17,7 +17,7 @@ from rawclient import RawClient, question
 
 from headgate.config import Config, ServerConfig
 from headgate.surfaces.connection import Connections, limits_of
-from headgate.surfaces.life import Life, begin, stop, uvicorn_settings
+from headgate.surfaces.life import Life, begin, hold_signals, release_signals, uvicorn_settings
 from headgate.surfaces.reload import Source
 from headgate.testing import FakeProvider, Hang
 
@@ -195,10 +195,18 @@ def test_a_reload_gives_the_connections_their_limits(serve: Callable[..., Served
     until(lambda: served.life._gateway.readiness.reloads == 1)
 
 
-def test_a_signal_before_it_serves_ends_with_status_0() -> None:
-    with pytest.raises(SystemExit) as ended:
-        stop(signal.SIGTERM, None)
-    assert ended.value.code == 0
+def test_a_signal_that_is_held_arrives_when_it_is_released() -> None:
+    arrived: list[int] = []
+    before = signal.signal(signal.SIGHUP, lambda number, frame: arrived.append(number))
+    try:
+        hold_signals()
+        signal.raise_signal(signal.SIGHUP)
+        assert arrived == []
+        release_signals()
+        assert arrived == [signal.SIGHUP]
+    finally:
+        release_signals()
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_uvicorn_is_told_to_keep_to_itself_what_requests_hold() -> None:

@@ -23,6 +23,7 @@ from headgate.surfaces.reload import Reload, Source
 ENDING_S = 5.0
 """How long an answer that was ended may take to reach a client that reads slowly."""
 _LOOK_S = 0.05
+_HELD = frozenset({signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGQUIT})
 
 
 def begin(config: Config, source: Source, hurry_signal: int | None = None) -> Life:
@@ -33,10 +34,16 @@ def begin(config: Config, source: Source, hurry_signal: int | None = None) -> Li
     return Life(uvicorn_settings(gateway, connections), gateway, connections, reload, hurry_signal)
 
 
-def stop(number: int, frame: FrameType | None) -> None:
-    """Ends with status 0. uvicorn raises the signal once more when it has drained, and the default
-    action would report a clean end as a death by signal. Also before it has begun to serve."""
-    raise SystemExit(0)
+def hold_signals() -> None:
+    """Lets signals wait, in this thread and whatever it starts, until somebody can heed them. An
+    exception raised by a signal would be lost where Python happens to run a weak reference's
+    callback just then, and default actions would report a clean end as a death by signal."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, _HELD)
+
+
+def release_signals() -> None:
+    """Those that wait arrive now."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _HELD)
 
 
 def uvicorn_settings(gateway: Gateway, connections: Connections) -> uvicorn.Config:
@@ -78,10 +85,11 @@ class Life(uvicorn.Server):
     # Signals: each is only noted, and seen by the loop a moment later.
 
     def watch_signals(self) -> None:
-        """In the main thread, before `run`: until then SIGHUP would end the process."""
+        """In the main thread, before `run`; one that arrives before it ends it when it begins."""
         signal.signal(signal.SIGHUP, self._ask_reload)
-        if self._hurry_signal is not None:
-            signal.signal(self._hurry_signal, self.handle_exit)
+        for number in (signal.SIGTERM, signal.SIGINT, self._hurry_signal):
+            if number is not None:
+                signal.signal(number, self.handle_exit)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """SIGTERM, SIGINT, and the signal that hurries."""

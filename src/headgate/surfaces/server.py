@@ -7,19 +7,18 @@ from __future__ import annotations
 
 import errno
 import gc
-import signal
 import socket
 from collections.abc import Callable
 
 from headgate.config import Config
 from headgate.surfaces.guard import check_exposure
-from headgate.surfaces.life import begin, stop
+from headgate.surfaces.life import begin, hold_signals, release_signals
 from headgate.surfaces.reload import Source
 from headgate.surfaces.workers import Workers
 
 
 def serve(config: Config, source: Source, announce: Callable[[str], None] | None = None) -> None:
-    """Serves until SIGINT or SIGTERM, then drains running calls: returns, or exits with status 0.
+    """Serves until SIGINT or SIGTERM, then drains running calls and returns.
 
     `announce` is called once with the URL when connections are accepted (they are answered a moment
     later). Call it from the main thread, which signals go to. With more than one worker each
@@ -27,9 +26,7 @@ def serve(config: Config, source: Source, announce: Callable[[str], None] | None
     cannot be listened on.
     """
     check_exposure(config)
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, stop)
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    hold_signals()
     server = config.server
     with listen(server.host, server.port) as listener:
         life = begin(config, source) if server.workers == 1 else None
@@ -42,6 +39,7 @@ def serve(config: Config, source: Source, announce: Callable[[str], None] | None
             Workers(source.read(), listener, server.workers).run()
         else:
             life.watch_signals()
+            release_signals()
             life.run(sockets=[listener])
 
 

@@ -10,6 +10,7 @@ import multiprocessing
 import os
 import signal
 import socket
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing import resource_tracker
@@ -18,7 +19,7 @@ from multiprocessing.context import SpawnProcess
 
 from headgate.errors import ConfigError
 from headgate.surfaces import terminal
-from headgate.surfaces.life import begin, stop
+from headgate.surfaces.life import begin, hold_signals, release_signals
 from headgate.surfaces.reload import Source
 
 RESTART_PAUSE_S = 0.2
@@ -27,7 +28,6 @@ _ENDS = (signal.SIGTERM, signal.SIGINT)
 _HURRY = signal.SIGQUIT
 """Tells a worker to end at once. Not a second SIGTERM: a service's whole group of processes may be
 sent the first one too."""
-_HELD_BACK = frozenset({signal.SIGHUP, signal.SIGTERM, _HURRY})
 
 
 class Workers:
@@ -57,12 +57,12 @@ class Workers:
     def _start_missing(self) -> None:
         # Between fork and exec a signal would be taken for one of ours and be lost, and before a
         # worker has its handlers SIGHUP would end it: they wait until it unblocks them itself.
-        signal.pthread_sigmask(signal.SIG_BLOCK, _HELD_BACK)
+        hold_signals()
         while len(self._workers) < self._count and not self._is_ending:
             worker = self._context.Process(target=run_worker, args=(self._source, self._listener))
             worker.start()
             self._workers.append(worker)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _HELD_BACK)
+        release_signals()
 
     def _pause(self, arrived: socket.socket) -> None:
         wait([arrived], RESTART_PAUSE_S)
@@ -104,16 +104,22 @@ class Workers:
 
 
 def run_worker(source: Source, listener: socket.socket) -> None:
-    """The life of one worker process."""
-    for number in (signal.SIGTERM, _HURRY):
-        signal.signal(number, stop)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """The life of one worker process, which is started with its signals held."""
     life = begin(source.config(), source, _HURRY)
     life.watch_signals()
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, _HELD_BACK)
     gc.collect()
     gc.freeze()
+    release_signals()
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     life.run(sockets=[listener])
+
+
+def _end_with_parent() -> None:
+    """A worker without a parent would hold the port, and nobody would tell it to end."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 @contextmanager
