@@ -11,11 +11,11 @@ import pytest
 
 from headgate.config import Config, ProviderConfig
 from headgate.errors import Closed, UpstreamUnreachable
-from headgate.layers.settings import CacheConfig
+from headgate.layers.settings import CacheConfig, RetryConfig
 from headgate.providers.wire import WireLimits
 from headgate.runtime_parts import Parts, open_parts, release
 from headgate.testing import FakeClock
-from headgate.types import EVERYTHING, Entry
+from headgate.types import EVERYTHING, Entry, Secret
 
 AWAY = ProviderConfig(base_url="http://127.0.0.1:9/v1")
 
@@ -123,3 +123,27 @@ def test_a_disk_tier_that_is_no_longer_wanted_is_flushed_and_closed(
     assert len(again.tiers.list(EVERYTHING, limit=9)) == 1, "flushed"
     for parts in (second, again):
         parts.tiers.close()
+
+
+def guards_after(**second: Any) -> tuple[object, object]:
+    first = open_parts(Config(providers={"a": replace(AWAY, api_key=Secret("k"))}), CLOCK)
+    after = open_parts(Config(**second), CLOCK, first)
+    return first.resilience.guards, after.resilience.guards
+
+
+def test_what_breakers_have_learned_goes_on_when_nothing_they_depend_on_changes() -> None:
+    same = {"a": replace(AWAY, api_key=Secret("k"))}
+    before, after = guards_after(providers=same, cache=CacheConfig(ttl=5.0))
+    assert after is before
+
+
+def test_another_key_or_place_or_setting_starts_anew() -> None:
+    for second in (
+        {"providers": {"a": replace(AWAY, api_key=Secret("another"))}},
+        {"providers": {"a": replace(AWAY, api_key=Secret("k"), base_url="http://127.0.0.1:10/v1")}},
+        {"providers": {"a": replace(AWAY, api_keys=(Secret("k"),))}},
+        {"providers": {"a": replace(AWAY, api_key=Secret("k"))},
+         "retry": RetryConfig(deadline=5.0)},
+    ):  # fmt: skip
+        before, after = guards_after(**second)
+        assert after is not before, second

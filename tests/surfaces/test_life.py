@@ -145,7 +145,7 @@ def test_a_stream_that_outlasts_the_drain_ends_with_an_error_in_band(
     serve: Callable[..., Served], provider: FakeProvider, hurries: bool
 ) -> None:
     served = serve(drain_s=60.0 if hurries else 0.2)
-    provider.script(Hang(after_bytes=500))
+    provider.script(Hang(after_bytes=1200))
     with RawClient(served.port) as client:
         client.send(question(stream=True)).until(b"\n\n")
         served.signal()

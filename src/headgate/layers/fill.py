@@ -28,13 +28,9 @@ class Fill:
     than `entry_max_bytes` is not stored."""
 
     def __init__(
-        self,
-        tiers: Tiers,
-        clock: Clock,
-        metrics: Metrics,
-        entry_max_bytes: int = 8_000_000,
+        self, tiers: Tiers, clock: Clock, metrics: Metrics, entry_max_bytes: int = 8_000_000,
         before: Fill | None = None,
-    ) -> None:
+    ) -> None:  # fmt: skip
         self._tiers = tiers
         self._clock = clock
         self._metrics = metrics
