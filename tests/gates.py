@@ -15,13 +15,18 @@ import uvicorn
 
 from headgate.clock import Clock
 from headgate.config import Config, ProviderConfig
-from headgate.layers.settings import CacheConfig
+from headgate.layers.settings import BreakerConfig, CacheConfig, RetryConfig
 from headgate.runtime import Runtime
 from headgate.surfaces.connection import Connections, limits_of
 from headgate.surfaces.gateway import Gateway
 from headgate.types import Secret
 
 JSON = {"content-type": "application/json"}
+ONE_ATTEMPT: dict[str, Any] = {
+    "retry": RetryConfig(attempts=1),
+    "breaker": BreakerConfig(enabled=False),
+}
+"""Settings with which what one attempt comes to is seen as it is."""
 
 
 class Got(NamedTuple):
@@ -97,7 +102,9 @@ class Gate(Address):
         self._socket = socket.create_server(("127.0.0.1", 0), backlog=2048)
         super().__init__(self._socket.getsockname()[1])
         self.runtime = Runtime(config, clock=clock)
-        self._app = _Located(Gateway(self.runtime))
+        gateway = Gateway(self.runtime)
+        self.door = gateway.door
+        self._app = _Located(gateway)
         self._server = uvicorn.Server(
             uvicorn.Config(
                 self._app, http=Connections(limits_of(config.server)), loop="uvloop", ws="none",
@@ -114,6 +121,12 @@ class Gate(Address):
         self._thread.join()
         self._socket.close()
 
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The loop it is served in, once it has answered something."""
+        assert self._app.loop is not None
+        return self._app.loop
+
     def tasks(self) -> list[str]:
         """What runs in its loop, this question left out."""
 
@@ -121,8 +134,7 @@ class Gate(Address):
             others = asyncio.all_tasks() - {asyncio.current_task()}
             return [repr(task.get_coro()) for task in others]
 
-        assert self._app.loop is not None
-        return asyncio.run_coroutine_threadsafe(look(), self._app.loop).result(10)
+        return asyncio.run_coroutine_threadsafe(look(), self.loop).result(10)
 
     def stats(self) -> dict[str, Any]:
         return self.runtime.stats()
@@ -154,9 +166,10 @@ def providers_at(upstream: Upstream, key: str = "", **more: Any) -> dict[str, Pr
 def gate_before(
     upstream: Upstream, cache: CacheConfig | None = None, clock: Clock | None = None, **more: Any
 ) -> Iterator[Gate]:
-    """A gateway without credentials of its own; `more` are settings of its providers."""
+    """A gateway without credentials of its own that asks once; `more` are settings of its
+    providers."""
     providers = providers_at(upstream, **more)
-    gate = Gate(Config(cache=cache or CacheConfig(), providers=providers), clock)
+    gate = Gate(Config(cache=cache or CacheConfig(), providers=providers, **ONE_ATTEMPT), clock)
     try:
         yield gate
     finally:

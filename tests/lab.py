@@ -17,12 +17,11 @@ import openai
 import oracle
 import pytest
 import uvloop
-from gates import Gate
+from gates import ONE_ATTEMPT, Gate
 from oracle import Heard, bounded_memory, until
 from rawclient import CHAT, MESSAGES, RawClient, body_of, request
 
 from headgate.config import Config, ProviderConfig
-from headgate.layers.settings import BreakerConfig, RetryConfig
 from headgate.testing import FaultServer, tenant_of
 
 KEY = "sk-canary-one"
@@ -187,10 +186,6 @@ class _Noted(httpx2.SyncByteStream):
 
     def close(self) -> None:
         self._stream.close()
-
-
-ONE_ATTEMPT = {"retry": RetryConfig(attempts=1), "breaker": BreakerConfig(enabled=False)}
-"""So that what one attempt comes to is seen as it is."""
 
 
 def config_for(server: FaultServer, blocks: dict[str, Any] = ONE_ATTEMPT, **more: Any) -> Config:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import gc
 import logging
 import os
+import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -101,8 +102,12 @@ def no_foreign_bytes(heard: Heard, calls: dict[int, Exchange]) -> None:
 
 def _question(body: Any) -> Any:
     """What was asked, without the labels and limits that two askers of the same may differ in."""
-    names = ("model", "messages", "input", "prompt", "system", "tools")
-    return {name: body.get(name) for name in names} if isinstance(body, dict) else body
+    if not isinstance(body, dict):
+        return body
+    names = ("messages", "input", "prompt", "system", "tools")
+    # Deployments of `m` are called `m1`, `m2`, ... (several.py).
+    model = "m" if re.fullmatch(r"m\d", str(body.get("model"))) else body.get("model")
+    return {"model": model, **{name: body.get(name) for name in names}}
 
 
 def only_verified_entries(runtime: Runtime, calls: dict[int, Exchange]) -> None:

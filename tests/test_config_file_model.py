@@ -75,7 +75,7 @@ def test_every_problem_is_found_in_one_reading() -> None:
         ({"ttl": 1}, "unknown key here; it belongs to [cache]"),
         ({"cache": {"api_key": "x"}}, "unknown key here; it belongs to [providers.NAME]"),
         ({"metrics": {"zzz": 1}}, "unknown key; known here: naming"),
-        ({"limits": {"zzz": 1}}, "unknown key; known here: none in this version"),
+        ({"limits": {"queue": 1}}, "unknown key; did you mean 'queue_max'?"),
         (
             {"cache": {"models": {"gpt-4": {"1": {"ttl": 1}}}}},
             'unknown key; a name with a dot needs quotes: [cache.models."gpt-4.1"]',

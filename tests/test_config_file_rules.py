@@ -32,6 +32,29 @@ def test_what_fits_together_is_accepted(tree: Tree) -> None:
 
 
 @pytest.mark.parametrize(
+    ("limits", "wanted"),
+    [
+        ({"concurrency_start": 1001}, "must be at most limits.concurrency_max (1000), got 1001"),
+        ({"concurrency_start": 6, "concurrency_max": 5}, "limits.concurrency_max (5), got 6"),
+        ({"concurrency_start": Expanded("6"), "concurrency_max": 5}, "(5), got 6"),
+    ],
+)
+def test_a_start_above_the_most_is_refused(limits: Tree, wanted: str) -> None:
+    ((path, message),) = broken({"limits": limits})
+    assert path == ("limits", "concurrency_start")
+    assert wanted in message
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [{}, {"concurrency_max": 5}, {"concurrency_start": 5, "concurrency_max": 5},
+     {"concurrency_start": "many", "concurrency_max": 5}],
+)  # fmt: skip
+def test_a_start_up_to_the_most_is_none_of_the_rules(limits: Tree) -> None:
+    assert list(broken({"limits": limits})) == []
+
+
+@pytest.mark.parametrize(
     "tree", [{"cache": {"semantic": {"enabled": True}}}, {"cache": {"store": "redis://:pw@x"}}]
 )
 def test_what_this_version_cannot_do_is_refused(tree: Tree) -> None:

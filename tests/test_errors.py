@@ -13,6 +13,8 @@ from headgate.errors import (
     ConfigError,
     HeadgateError,
     Problem,
+    QueueFull,
+    RateLimited,
     Refused,
     UpstreamFailed,
     UpstreamTimeout,
@@ -81,6 +83,22 @@ def test_an_error_may_say_when_to_ask_again() -> None:
     error = Refused("later", retry_after_s=1.5)
     assert error.retry_after_s == 1.5
     assert Refused("later").retry_after_s is None
+
+
+@pytest.mark.parametrize(
+    ("error", "wanted"),
+    [(RateLimited("x", retry_after_s=0.5), None), (RateLimited("x", retry_after_s=60), None),
+     (RateLimited("x", retry_after_s=60.5), False), (RateLimited("x"), False),
+     (QueueFull("x", retry_after_s=1), False), (Refused("x"), False)],
+)  # fmt: skip
+def test_an_sdk_may_try_again_where_it_would_wait_for_a_limit(
+    error: HeadgateError, wanted: bool | None
+) -> None:
+    assert error.should_retry is wanted
+
+
+def test_a_limit_is_429_and_a_full_queue_503() -> None:
+    assert (RateLimited("x").status_hint, QueueFull("x").status_hint) == (429, 503)
 
 
 def test_a_bad_request_has_the_status_and_code_it_is_given() -> None:

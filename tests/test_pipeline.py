@@ -18,6 +18,7 @@ from headgate.pipeline import (
     Placed,
     by_target,
     front,
+    limits,
     per_target,
     providers,
     resilience,
@@ -36,8 +37,11 @@ def built() -> tuple[Placed, ...]:
     clock = SystemClock()
     tiers = Tiers(MemoryStore(), None, clock)
     metrics = Metrics()
-    above = front(CacheConfig(), tiers, Fill(tiers, clock, metrics), metrics, clock)
-    return above + per_target(Config(), resilience(Config(), clock), clock)
+    config = Config(providers={"p": ProviderConfig(kind="fake")})
+    throttled, limited = limits(config, clock)
+    fill = Fill(tiers, clock, metrics)
+    above = front(CacheConfig(), tiers, fill, metrics, clock, throttled)
+    return above + per_target(config, resilience(config, clock), clock, limited)
 
 
 def documented() -> list[str]:
@@ -56,7 +60,8 @@ def test_the_built_stack_is_the_one_in_life_of_a_call() -> None:
 
 def test_the_layers_stand_in_this_order() -> None:
     assert [placed.name for placed in built()] == [
-        "observe", "cache", "coalesce", "fill", "fallback", "retry", "breaker", "attempt",
+        "observe", "cache", "coalesce", "throttle", "fill", "fallback", "retry", "limit", "breaker",
+        "attempt",
     ]  # fmt: skip
 
 

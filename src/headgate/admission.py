@@ -21,11 +21,11 @@ from headgate.core.eligibility import bypass_reason, has_effects, may_hold_media
 from headgate.core.fingerprint import (
     STREAMED_OPERATIONS,
     USAGE_OPERATIONS,
-    digest,
     raw_prefix,
     request_key,
     route_of,
     scope_of,
+    sender_of,
     without_shape,
 )
 from headgate.core.rewrite import renamed
@@ -249,8 +249,7 @@ class Admission:
         namespace = head.controls.namespace
         if namespace and namespace in self._config.cache.shared_namespaces:
             return scope_of(b"shared", b"", namespace)
-        who = digest(*(part for header in head.credential for part in header))
-        return scope_of(b"credential", who, namespace)
+        return scope_of(b"credential", sender_of(head.credential), namespace)
 
     def _shapeless(
         self, operation: str, fields: dict[str, Any], targets: list[Target]

@@ -11,16 +11,16 @@ from typing import Self
 from msgspec import Struct
 from msgspec.structs import replace
 
-from headgate.core.allowance import DEADLINE, FINAL, Allowance
+from headgate.core.allowance import ATTEMPTS, DEADLINE, FINAL, Allowance
 from headgate.core.attribution import of_error, of_event, of_reply
 from headgate.core.outcome import GOOD, OUTCOMES, Outcome
-from headgate.errors import HeadgateError, Refused, UpstreamFailed
+from headgate.errors import SDK_WAIT_MAX_S, HeadgateError, Refused, UpstreamFailed
 from headgate.events import Events
 from headgate.stream import Tap, Whole
 from headgate.types import TARGET, Call, Reply, Route, Service
 
 _CLOSES = 300
-_MORE = frozenset({"", DEADLINE, FINAL})
+_OPEN_ENDED = frozenset({"", DEADLINE, FINAL})
 """Denials that say nothing about whether the client may try again."""
 
 
@@ -92,6 +92,8 @@ class Kept:
 
     def __init__(self) -> None:
         self.error: HeadgateError | None = None
+        self.waits_s = 0.0
+        """How long the provider of the last attempt asks us to wait."""
         self._last: Tried | None = None
         self._refusal: Refused | None = None
 
@@ -107,6 +109,7 @@ class Kept:
         """In place of the one before."""
         last, self._last = self._last, attempt
         self.error = attempt.error
+        self.waits_s = attempt.outcome.retry_after_s or 0.0
         if last is not None:
             await last.aclose()
 
@@ -148,18 +151,22 @@ def answered(reply: Reply, allowance: Allowance, route: Route) -> Reply:
 
 def failed(last: Kept, allowance: Allowance) -> Reply:
     """The last failure, marked so that the client's own retries do not multiply ours."""
-    is_spent = allowance.denied not in _MORE
     if last.error is not None:
-        _mark(last.error, allowance, is_spent=is_spent)
+        last.error.attempts = allowance.attempts
+        last.error.should_retry = None if allowance.denied == DEADLINE else False
     reply = last.hand_on()
     provenance = replace(reply.provenance, attempts=allowance.attempts)
     headers = reply.headers
-    if is_spent:
+    if _is_spent(last, allowance):
         headers = tuple(header for header in headers if header[0] != b"x-should-retry")
         headers += ((b"x-should-retry", b"false"),)
     return replace(reply, headers=headers, provenance=provenance)
 
 
-def _mark(error: HeadgateError, allowance: Allowance, *, is_spent: bool) -> None:
-    error.attempts = allowance.attempts
-    error.should_retry = False if is_spent else None
+def _is_spent(last: Kept, allowance: Allowance) -> bool:
+    """Whether the client should leave it at that. Where only one attempt is made by configuration,
+    nothing of ours is multiplied."""
+    if last.waits_s > SDK_WAIT_MAX_S:
+        return True
+    is_single = allowance.denied == ATTEMPTS and allowance.attempts <= 1
+    return not is_single and allowance.denied not in _OPEN_ENDED

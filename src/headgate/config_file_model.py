@@ -172,7 +172,7 @@ def unknown(path: Path, value: Any = None) -> str:
     owners = [dotted(owner) for owner in _owners(key)]
     if owners:
         return f"unknown key here; it belongs to [{'] or ['.join(owners)}]"
-    return f"unknown key; known here: {', '.join(known) or 'none in this version'}"
+    return f"unknown key; known here: {', '.join(known)}"
 
 
 def _matches(path: Path, pattern: Path) -> bool:

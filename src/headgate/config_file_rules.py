@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 from urllib.parse import urlsplit
 
 from headgate.config import Config
 from headgate.config_file_routes import broken_routes
 from headgate.config_file_text import Path, Tree, at, dotted, tables
+from headgate.layers.settings import LimitsConfig
 from headgate.providers.settings import ProviderConfig
 
 _LATER = "not available in this version"
@@ -25,6 +27,11 @@ def broken(tree: Tree) -> Iterator[tuple[Path, str]]:
         yield ("cache", "semantic", "enabled"), f"the semantic cache is {_LATER}"
     if at(tree, "cache", "store"):
         yield ("cache", "store"), f"a shared store is {_LATER}; use persist = true"
+    start = _whole(at(tree, "limits", "concurrency_start"), 0)
+    most = _whole(at(tree, "limits", "concurrency_max"), LimitsConfig.concurrency_max)
+    if start > most:
+        message = f"must be at most limits.concurrency_max ({most}), got {start}"
+        yield ("limits", "concurrency_start"), message
     for name, provider in tables(tree, "providers"):
         yield from _broken_provider(("providers", name), provider)
     yield from broken_routes(tree)
@@ -86,3 +93,10 @@ def _broken_url(text: str) -> str:
     if "?" in text or "#" in text:
         return "contains a query or a fragment, which a base URL cannot have"
     return ""
+
+
+def _whole(value: Any, otherwise: int) -> int:
+    """A whole number as files spell it, `otherwise` for anything else."""
+    if isinstance(value, str) and value.strip().isdecimal():
+        return int(value)
+    return value if isinstance(value, int) else otherwise

@@ -45,11 +45,21 @@ _CACHE_MODEL = {
     "server_state": "false",
     "temperature_max": "0.2",
 }
+# Of settings that are absent by default.
+_LIMITS = {
+    "concurrency_start": "20",
+    "client_requests_per_minute": "600",
+    "client_tokens_per_minute": "1_000_000",
+    "memory_max_bytes": '"2GB"',
+}
 _MODEL = {"targets": '["openai/gpt-4o"]'}
 _OPENAI = {
     "base_url": f'"{DEFAULT_BASE_URLS["openai"]}"',
     "api_key": '"${OPENAI_API_KEY:-}"',
+    "requests_per_minute": "500",
+    "tokens_per_minute": "200_000",
 }
+_GIVEN: dict[Path, Mapping[str, str]] = {("server",): _SERVER, ("limits",): _LIMITS}
 _EXAMPLES: dict[Path, tuple[str, Mapping[str, str]]] = {
     ("cache", "models"): ("gpt-4", _CACHE_MODEL),
     ("providers",): ("openai", _OPENAI),
@@ -123,12 +133,13 @@ def schema() -> dict[str, Any]:
 
 
 def commented_file() -> str:
-    """A `headgate.toml` that changes nothing: every setting with its default, commented out."""
+    """A `headgate.toml` that changes nothing: every setting with its default, or an example where
+    it has none, commented out."""
     return "\n".join([_TOP, *(_block_text(*found) for found in blocks() if any(_settings(*found)))])
 
 
 def _block_text(path: Path, block: type) -> str:
-    name, given = _EXAMPLES.get(path[:-1], ("", _SERVER if path == ("server",) else {}))
+    name, given = _EXAMPLES.get(path[:-1], ("", _GIVEN.get(path, {})))
     header = f'{dotted(path[:-1])}."{name}"' if name else dotted(path)
     before = _NO_PROVIDER if path[0] == "providers" else ""
     mark = "#" if name else ""
@@ -146,7 +157,7 @@ def _prose(text: str) -> str:
 
 def effective(loaded: Loaded) -> list[tuple[str, str, str]]:
     """(key, value as TOML, where it came from) of every setting: secrets as `***`, what is absent
-    as an empty string. Every value is JSON, too."""
+    as an empty string. Every value that is there is JSON, too."""
     rows = []
     for leaf in leaves(loaded.config):
         spelled = "" if leaf.value is None else kind_of(leaf.annotation).spell(leaf.value)

@@ -7,6 +7,7 @@
       Refused                we said no before sending: sent is False
         BreakerOpen          what was to be called keeps failing
         RateLimited          too many requests or tokens, ours or a provider's count of them
+        QueueFull            too much is under way: no place, and no room to wait
         CacheOnlyMiss        `only-if-cached` and nothing stored
         UnknownModel         no target for this model
       UpstreamFailed         the provider, or the way to it
@@ -132,6 +133,13 @@ class RateLimited(Refused):
 
 SDK_WAIT_MAX_S = 60.0
 """How long the official SDKs wait for a Retry-After at most."""
+
+
+class QueueFull(Refused):
+    """Too much is under way already, and this call found no room to wait, or waited too long."""
+
+    status_hint = 503
+    code = "queue_full"
 
 
 class CacheOnlyMiss(Refused):

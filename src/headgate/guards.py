@@ -65,7 +65,7 @@ class Passage:
     """Leave for one attempt. It ends once: later ends change nothing. As a context it ends with
     what is raised inside it, and stays where nothing is."""
 
-    __slots__ = ("_guards", "_held", "_limit_s", "_place", "_slow", "_started_s")
+    __slots__ = ("_guards", "_has_ended", "_held", "_limit_s", "_place", "_slow", "_started_s")
 
     def __init__(self, guards: Guards, place: Place, limit_s: float | None, now_s: float) -> None:
         self._guards = guards
@@ -73,6 +73,7 @@ class Passage:
         self._limit_s = limit_s
         self._started_s = now_s
         self._slow = False
+        self._has_ended = False
         self._held: list[tuple[str, Breaker | Gate, Permit]] = []
 
     def hold(self, gate: str, guard: Breaker | Gate, permit: Permit) -> None:
@@ -105,15 +106,15 @@ class Passage:
 
     def end(self, outcome: Outcome, now_s: float) -> None:
         """The attempt is over."""
-        held, self._held = self._held, []
-        if not held:
+        if self._has_ended:
             return
+        self._has_ended = True
         if self._slow:
             outcome = structs.replace(outcome, slow=True)
         else:
             outcome = timed(outcome, now_s - self._started_s, self._limit_s)
         self._guards.attempts[self._place.endpoint, outcome.reason] += 1
-        for gate, guard, permit in held:
+        for gate, guard, permit in self._held:
             if isinstance(guard, Breaker):
                 guard.record(permit, charged(outcome, gate), now_s)
                 if guard.has_events:
@@ -156,16 +157,18 @@ class Guards:
         )
 
     def admit(self, call: Call, now_s: float) -> Passage | None:
-        """Leave to ask `call.target`; None where nothing guards it.
+        """Leave to ask `call.target`; None for a callable that nothing guards.
 
         Raises BreakerOpen, and RateLimited for a credential that is throttled or used up.
         """
         settings = self._settings
         is_callable = isinstance(call.request, Invocation)
-        if not settings.is_enabled or (is_callable and not settings.guards_callables):
+        if is_callable and not (settings.is_enabled and settings.guards_callables):
             return None
         place = self._place(call, call.target)
         passage = Passage(self, place, self._slow_limit_s(call), now_s)
+        if not settings.is_enabled:
+            return passage
         if is_callable:
             held: tuple[tuple[str, Breaker | Gate], ...] = (
                 (DEPLOYMENT, self.deployments.get(place.deployment, now_s)),

@@ -12,8 +12,10 @@ from headgate.clock import Clock
 from headgate.config import Config
 from headgate.core.allowance import AllowanceSettings
 from headgate.core.backoff import BackoffSettings
+from headgate.core.concurrency import ConcurrencySettings, LineSettings
 from headgate.core.gate import GateSettings
 from headgate.core.hedging import HedgeSettings
+from headgate.core.rate import RateSettings
 from headgate.guards import Guards, GuardSettings
 from headgate.joining.flight import FlightLimits
 from headgate.layers.attempt import attempt
@@ -23,9 +25,11 @@ from headgate.layers.coalesce import coalesce
 from headgate.layers.fallback import fallback
 from headgate.layers.fill import Fill
 from headgate.layers.hedge import Hedging
+from headgate.layers.limit import TargetLimits, limit
 from headgate.layers.observe import observe
 from headgate.layers.retry import retry
 from headgate.layers.settings import CacheConfig
+from headgate.layers.throttle import throttle
 from headgate.metrics import Metrics
 from headgate.providers.fake import fake_service
 from headgate.providers.function import call_function
@@ -55,18 +59,51 @@ class Placed(NamedTuple):
     reason: str
 
 
+class Limits(NamedTuple):
+    """The limits of clients and those of targets."""
+
+    throttle: Placed
+    limit: Placed
+
+
+def limits(config: Config, clock: Clock) -> Limits:
+    """The two layers that say no to what is too much. Raises ConfigError."""
+    block = config.limits
+    client = RateSettings(block.client_requests_per_minute, block.client_tokens_per_minute)
+    start = block.concurrency_start or block.concurrency_max
+    targets = TargetLimits(
+        ConcurrencySettings(limit_start=start, limit_max=block.concurrency_max),
+        LineSettings(block.queue_max, block.queue_wait),
+        {
+            name: RateSettings(provider.requests_per_minute, provider.tokens_per_minute)
+            for name, provider in config.providers.items()
+        },
+        frozenset(name for name, provider in config.providers.items() if provider.has_key),
+    )
+    return Limits(
+        Placed("throttle", throttle(client, clock), "below coalesce: hits and joined calls cost 0"),
+        Placed("limit", limit(targets, clock), "below retry: every attempt takes a place anew"),
+    )
+
+
 def front(
-    config: CacheConfig, tiers: Tiers, fill: Fill, metrics: Metrics, clock: Clock
+    config: CacheConfig,
+    tiers: Tiers,
+    fill: Fill,
+    metrics: Metrics,
+    clock: Clock,
+    throttled: Placed,
 ) -> tuple[Placed, ...]:
     """The layers above the choice of a target, outermost first."""
     serving = Serving(config.stale_if_error, config.max_stale, config.replay_pause)
-    limits = FlightLimits(
+    flights = FlightLimits(
         finish_within_s=config.finish_within, keep_max_bytes=config.entry_max_bytes
     )
     return (
         Placed("observe", observe(metrics, clock), "above all: counts hits and refusals too"),
         Placed("cache", cache(tiers, clock, serving), "a hit spends no tokens, no money, no wait"),
-        Placed("coalesce", coalesce(limits), "below the cache: only misses are joined"),
+        Placed("coalesce", coalesce(flights), "below the cache: only misses are joined"),
+        throttled,
         Placed("fill", fill, "below coalesce: the entry stands before its flight ends"),
     )
 
@@ -104,7 +141,9 @@ def resilience(config: Config, clock: Clock) -> Resilience:
     return Resilience(guards, allowance, backoff, hedging, retry_config.deadline)
 
 
-def per_target(config: Config, parts: Resilience, clock: Clock) -> tuple[Placed, ...]:
+def per_target(
+    config: Config, parts: Resilience, clock: Clock, limited: Placed
+) -> tuple[Placed, ...]:
     """The layers that choose a target and guard it, outermost first."""
     limit_of = first_token_limits(config)
     keep_max_bytes = config.cache.entry_max_bytes
@@ -119,6 +158,7 @@ def per_target(config: Config, parts: Resilience, clock: Clock) -> tuple[Placed,
             retry(parts.backoff, parts.guards, clock),
             "above the breaker: every attempt is seen by it",
         ),
+        limited,
         Placed(
             "breaker",
             breaker(parts.guards, clock),

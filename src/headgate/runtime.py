@@ -64,7 +64,7 @@ class Runtime:
         before: Runtime | None = None,
     ) -> None:  # fmt: skip
         self.config = config or Config()
-        self.clock = clock or SystemClock()
+        self.clock = clock = clock or SystemClock()
         self.metrics: Metrics = Metrics() if before is None else before.metrics
         cache = self.config.cache
         parts = None if before is None else before._parts
@@ -86,9 +86,10 @@ class Runtime:
         self._sdks: Any = None
         self._replay_pause_s = cache.replay_pause
         self._epoch_offset_s = self.clock.epoch() - self.clock.monotonic()
-        self._providers = pipeline.providers(self.config, self._parts.wires, self.clock)
-        front = pipeline.front(cache, self.tiers, self._fill, self.metrics, self.clock)
-        guarded = pipeline.per_target(self.config, self._parts.resilience, self.clock)
+        self._providers = pipeline.providers(self.config, self._parts.wires, clock)
+        limits = pipeline.limits(self.config, clock)
+        front = pipeline.front(cache, self.tiers, self._fill, self.metrics, clock, limits.throttle)
+        guarded = pipeline.per_target(self.config, self._parts.resilience, clock, limits.limit)
         self._stack = pipeline.stack(front + guarded, pipeline.by_target(self._providers))
 
     # Callables of the library.

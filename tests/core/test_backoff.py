@@ -16,6 +16,7 @@ from headgate.core.backoff import (
     reset_s,
     retry_after_s,
     wait_s,
+    with_plain_wait,
 )
 from headgate.errors import ConfigError
 
@@ -175,3 +176,13 @@ def test_a_wait_of_no_length_is_refused(key: str, value: Any) -> None:
     with pytest.raises(ConfigError) as caught:
         BackoffSettings(**{key: value})
     assert str(caught.value) == f"{key}: must be more than 0, got {value!r}"
+
+
+def test_a_date_becomes_seconds_by_the_replys_own_clock() -> None:
+    said = ((b"date", b"Tue, 14 Nov 2023 22:13:20 GMT"),
+            (b"retry-after", b"Tue, 14 Nov 2023 22:13:50 GMT"))  # fmt: skip
+    kept = ((b"x-request-id", b"1"), said[1])
+    assert with_plain_wait(kept, said) == ((b"x-request-id", b"1"), (b"retry-after", b"30"))
+    assert with_plain_wait(kept, said[1:]) == kept, "nothing to compare it with"
+    plain = ((b"retry-after", b"30"),)
+    assert with_plain_wait(plain, plain) == plain

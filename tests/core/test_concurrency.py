@@ -17,6 +17,7 @@ from headgate.core.concurrency import (
     ShedSettings,
     Slot,
     Ticket,
+    ask_again_s,
     why_shed,
 )
 from headgate.core.outcome import OUTCOMES
@@ -210,7 +211,17 @@ def test_calls_are_turned_away_when_the_loop_is_late_or_memory_is_short() -> Non
     assert why_shed(settings, 0.25, 1_000) == ""
     assert why_shed(settings, 0.26, 0) == "loop_lag"
     assert why_shed(settings, 0.0, 1_001) == "memory"
-    assert why_shed(ShedSettings(), 0.0, 10**15) == ""
+    assert why_shed(ShedSettings(), 0.0, 10**15, 10**6) == ""
+
+
+def test_calls_are_turned_away_when_as_many_are_in_progress_as_may_be() -> None:
+    settings = ShedSettings(calls_max=2)
+    assert [why_shed(settings, 0.0, 0, calls) for calls in (1, 2, 3)] == ["", "calls", "calls"]
+
+
+@pytest.mark.parametrize(("dice", "wanted"), [(0.0, 1), (0.33, 1), (0.34, 2), (0.999, 3)])
+def test_those_turned_away_come_back_in_different_seconds(dice: float, wanted: int) -> None:
+    assert ask_again_s(dice) == wanted
 
 
 @pytest.mark.parametrize(
@@ -226,6 +237,7 @@ def test_calls_are_turned_away_when_the_loop_is_late_or_memory_is_short() -> Non
         (LineSettings, "wait_max_s", 0, "more than 0"),
         (LineSettings, "wait_max_s", math.nan, "more than 0"),
         (ShedSettings, "loop_lag_max_s", -1, "more than 0"),
+        (ShedSettings, "calls_max", 0, "a whole number, at least 1"),
         (ShedSettings, "memory_max_bytes", 0, "a whole number, at least 1"),
     ],
 )

@@ -28,6 +28,7 @@ from headgate.core.fingerprint import (
     request_key,
     route_of,
     scope_of,
+    sender_of,
 )
 from headgate.layers.settings import IGNORED_FIELDS
 
@@ -250,3 +251,10 @@ def test_the_raw_prefix_differs_by_operation_scope_and_every_header() -> None:
         raw_prefix("chats", b"", headers),
     }
     assert len(prefixes) == 6
+
+
+def test_who_sends_a_call_is_told_by_the_credential_alone() -> None:
+    alice, bob = ((b"authorization", b"alice"),), ((b"authorization", b"bob"),)
+    assert len({sender_of(sent) for sent in ((), alice, bob, alice)}) == 3
+    assert len(sender_of(alice)) == 32
+    assert b"alice" not in sender_of(alice)

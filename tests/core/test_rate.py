@@ -47,6 +47,25 @@ def test_a_shorter_burst_makes_the_traffic_smoother() -> None:
     assert wait_s(slow, 0, 0.0) == pytest.approx(60)
 
 
+def test_it_is_idle_when_a_fresh_one_would_say_the_same() -> None:
+    rate = Rate(RateSettings(requests_per_min=60, tokens_per_min=100), 0.0)
+    assert rate.is_idle(0.0)
+    first = reserved(rate, 50, 0.0)
+    assert not rate.is_idle(60.0), "its end may leave a debt"
+    assert rate.pending == 1
+    rate.settle(first, 150, 60.0)
+    rate.settle(first, 150, 60.0)
+    assert rate.pending == 0
+    assert not rate.is_idle(60.0)
+    assert rate.is_idle(120.0)
+    assert Rate(RateSettings(), 0.0).is_idle(0.0)
+
+
+def test_an_estimate_is_worth_its_making_where_tokens_are_limited() -> None:
+    assert Rate(RateSettings(tokens_per_min=1), 0.0).counts_tokens
+    assert not Rate(RateSettings(requests_per_min=1), 0.0).counts_tokens
+
+
 def test_without_limits_everything_passes() -> None:
     rate = Rate(RateSettings(), 0.0)
     for _ in range(1_000):

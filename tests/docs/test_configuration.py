@@ -7,7 +7,6 @@ from pathlib import Path
 
 from headgate import config_file
 from headgate.config_file_show import Setting, reference
-from headgate.config_file_text import dotted
 from headgate.surfaces import admin_client
 
 PAGE = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text("utf-8")
@@ -27,12 +26,6 @@ def test_the_page_shows_every_setting_as_the_code_has_it() -> None:
         for name, default, kind, line in ROW.findall(text)
     ]
     assert shown == reference()
-
-
-def test_sections_without_settings_are_named_too() -> None:
-    named = [dotted(part) for part in (("limits",),)]
-    assert "[limits]" in sections()
-    assert not {setting.section for setting in reference()} & set(named)
 
 
 def test_the_page_names_the_variables_that_the_code_reads() -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from gates import Address, Gate, providers_at
+from gates import ONE_ATTEMPT, Address, Gate, providers_at
 
 from headgate.config import Config
 from headgate.layers.settings import CacheConfig
@@ -60,11 +60,12 @@ def legacy_python() -> str:
 def open_gate_to(
     open_gate: Callable[[Config], Gate], provider: FakeProvider
 ) -> Callable[..., Gate]:
-    """Opens a gateway in front of `provider`; other keywords are those of a provider's settings."""
+    """Opens a gateway in front of `provider` that asks it once; other keywords are those of a
+    provider's settings."""
 
     def open_one(key: str = "", cache: CacheConfig | None = None, **more: Any) -> Gate:
         providers = providers_at(provider, key, **more)
-        return open_gate(Config(cache=cache or CacheConfig(), providers=providers))
+        return open_gate(Config(cache=cache or CacheConfig(), providers=providers, **ONE_ATTEMPT))
 
     return open_one
 

@@ -157,16 +157,16 @@ def test_an_error_that_another_call_would_meet_again_is_everyones_answer(
 
 
 @pytest.mark.parametrize("operation", DIALECTS)
-def test_a_stream_that_breaks_after_its_first_event_breaks_for_all_of_them(
+def test_a_stream_that_breaks_after_its_first_content_breaks_for_all_of_them(
     gate: Gate, server: FaultServer, operation: str
 ) -> None:
     pause = Pause()
-    server.script(Usual(0, 2), pause, CutAt(0))
+    server.script(Usual(0, 9), pause, CutAt(0))
     with ExitStack() as stack:
         listeners = [
             stack.enter_context(Listener(gate, operation, streamed(operation))) for _ in range(10)
         ]
-        begun = {listener.events(2) for listener in listeners}.pop()
+        begun = {listener.events(9) for listener in listeners}.pop()
         whole = Posting(gate, operation, question(operation))
         settle(gate)
         pause.release()

@@ -169,7 +169,6 @@ ANSWERS = [
     Answered("finish_unknown", "chat", chat(chunk(said(content="x")))),
     Answered("finish_unknown", "messages", messages("model_context_window_exceeded")),
     Answered("finish_unknown", "responses", {"status": "queued", "output": []}),
-    Answered("incomplete", "chat", {"choices": []}),
     Answered("incomplete", "chat", chat(chunk(said(0, "stop"))), {"n": 2}),
     Answered("incomplete", "messages", spelt(STARTED, block()[0], ended("end_turn"), STOPPED)),
     Answered("tool_arguments", "chat", choice("tool_calls", tool_calls=calling('{"city": "Par'))),
@@ -184,14 +183,10 @@ ANSWERS = [
              spelt(STARTED, {"type": "error", "error": {"type": "overloaded_error"}})),
     Answered("error_in_answer", "responses",
              spelt(response("failed", error={"code": "server_error", "message": "boom"}))),
-    Answered("not_parsed", "chat", b"<html>busy</html>"),
-    Answered("not_parsed", "chat", b'{"choices": [{"finish_reason": "stop", "x": "\xff"}]}'),
     Answered("too_large", "chat", choice("stop", content=LARGE)),
     Answered("too_large", "chat", chat(chunk(said(content=LARGE)), chunk(said(finish="stop")))),
     Answered("stream_broken", "chat", spelt(chunk(said(content="x")), chunk(said(finish="stop")))),
     Answered("stream_broken", "messages", spelt(STARTED, *block(), ended("end_turn"))),
-    Answered("upstream_garbled", "chat", b"data: {nonsense\n\n"),
-    Answered("upstream_garbled", "messages", b'event: pong\ndata: {"type": "ping"}\n\n'),
     Answered("status_4xx", "chat", Status(429)),
     Answered("status_5xx", "chat", Status(503)),
     Answered("status", "chat", Answer(status=201)),
@@ -221,6 +216,22 @@ def test_an_answer_that_may_not_be_kept_is_not_and_is_counted(
     assert replies[0].body == replies[1].body
     assert not any(hit(got) for got in replies)
     assert ask.not_stored()[answered.reason] == before + 2
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"choices": []}, b"<html>busy</html>",
+        b'{"choices": [{"finish_reason": "stop", "x": "\xff"}]}', b"data: {nonsense\n\n",
+    ],
+)  # fmt: skip
+def test_what_is_no_answer_is_an_error_and_not_kept(ask: Asking, content: Any) -> None:
+    step = step_of(Answered("", "chat", content))
+    is_stream = isinstance(step, Answer) and bool(step.chunks)
+    body = (streamed if is_stream else question)("chat", ask.fresh())
+    with ask.upstream(2, step, step):
+        replies = [ask.post("chat", body) for _ in range(2)]
+    assert [got.json["error"]["code"] for got in replies] == ["upstream_garbled"] * 2
 
 
 @pytest.mark.parametrize(

@@ -178,7 +178,6 @@ def ending(finish: str) -> dict[str, Any]:
 BAD_ANSWERS = {
     "cut by the provider's limit": ending("length"),
     "filtered": ending("content_filter"),
-    "no choices": {"choices": []},
     "error in a 200": {"error": {"message": "overloaded"}},
 }
 

@@ -6,7 +6,14 @@ import json
 
 import pytest
 
-from headgate.errors import BadRequest, CacheOnlyMiss, Refused, StreamBroken, UpstreamTimeout
+from headgate.errors import (
+    BadRequest,
+    CacheOnlyMiss,
+    RateLimited,
+    Refused,
+    StreamBroken,
+    UpstreamTimeout,
+)
 from headgate.surfaces.dialect import error_body, error_headers, in_band_error
 
 OPENAI = ("chat", "completions", "responses", "embeddings", "")
@@ -46,9 +53,14 @@ def test_an_error_of_ours_asks_sdks_not_to_retry_it() -> None:
     assert b"retry-after" not in headers
 
 
-@pytest.mark.parametrize(("seconds", "shown"), [(0.2, b"1"), (1.6, b"2"), (60.0, b"60")])
-def test_retry_after_is_in_whole_seconds_and_never_zero(seconds: float, shown: bytes) -> None:
+@pytest.mark.parametrize(("seconds", "shown"), [(0.2, b"1"), (1.1, b"2"), (60.0, b"60")])
+def test_retry_after_is_in_whole_seconds_and_never_too_early(seconds: float, shown: bytes) -> None:
     assert dict(error_headers(Refused("no", retry_after_s=seconds)))[b"retry-after"] == shown
+
+
+def test_an_error_that_an_sdk_may_retry_says_nothing_about_it() -> None:
+    headers = dict(error_headers(RateLimited("later", retry_after_s=3)))
+    assert headers == {b"content-type": b"application/json", b"retry-after": b"3"}
 
 
 @pytest.mark.parametrize("operation", [*OPENAI[:3], "messages"])

@@ -27,6 +27,9 @@ ROOMS = {
     # What an attempt came to, and what stands between a call and a target.
     "attempts": "core events stream types errors",
     "guards": "core types errors clock",
+    # What a call takes of a rate, and who waits for a place.
+    "spending": "attempts core stream types",
+    "lanes": "core errors clock",
     "reshape": "core stream types",
     "joining": "joining stream types errors",
     # A store knows its promises, never another store.
@@ -38,8 +41,8 @@ ROOMS = {
     "layers.fallback": "layers.hedge attempts guards core errors clock types",
     "layers.settings": "layers.cache_settings core",
     "layers.cache_settings": "core types",
-    "layers": "stores.base stores.tiers joining events attempts guards reshape core stream metrics "
-    "types errors clock",
+    "layers": "stores.base stores.tiers joining events attempts guards spending lanes reshape core "
+    "stream metrics types errors clock",
     "providers.settings": "core types",
     "providers.wire": "types",
     "providers.wire_client": "providers.settings providers.wire providers.wire_aiohttp",

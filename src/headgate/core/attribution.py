@@ -63,6 +63,7 @@ _IN_BAND: Mapping[str, int] = {
     "authentication_error": 401, "unauthenticated": 401, "invalid_api_key": 401,
     "permission_error": 403, "permission_denied": 403, "not_found_error": 404, "not_found": 404,
     "billing_error": 402, "invalid_request_error": 400, "invalid_argument": 400,
+    "invalid_prompt": 400,
     "request_too_large": 413,
 }  # fmt: skip
 

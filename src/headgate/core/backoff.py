@@ -6,6 +6,7 @@ What a provider asks for is a lower bound of the wait, never a reason to come ea
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated
@@ -76,6 +77,20 @@ def retry_after_s(headers: Mapping[str, str], wall_s: float | None = None) -> fl
     if plain_s is not None:
         return plain_s
     return _until(http_date(text), headers, wall_s)
+
+
+def with_plain_wait(handed_on: Headers, headers: Headers) -> Headers:
+    """`handed_on` with a date in `retry-after` turned into seconds, by the `date` of the reply that
+    had these `headers`: whoever reads it later has another clock."""
+    fields = header_map(headers)
+    text = fields.get("retry-after", "")
+    if http_date(text) is None:
+        return handed_on
+    wait_s = retry_after_s({"retry-after": text, "date": fields.get("date", "")})
+    if wait_s is None:
+        return handed_on
+    kept = tuple(header for header in handed_on if header[0] != b"retry-after")
+    return (*kept, (b"retry-after", b"%d" % math.ceil(wait_s)))
 
 
 def reset_s(headers: Mapping[str, str], wall_s: float | None = None) -> float | None:

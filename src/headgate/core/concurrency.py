@@ -23,10 +23,17 @@ from headgate.errors import Problem
 
 FULL, DEADLINE = "queue_full", "deadline"
 """Reasons of a refusal."""
-LAG, MEMORY = "loop_lag", "memory"
+LAG, MEMORY, CALLS = "loop_lag", "memory", "calls"
 """Reasons to shed."""
 
 _TICK_S = 1e-9
+_SPREAD_S = 3
+
+
+def ask_again_s(dice: float) -> float:
+    """When to ask again where a place may be free at any moment: 1, 2 or 3 seconds by `dice`, a
+    number in [0, 1). Whole ones: `Retry-After` has no others, and its jitter must not be lost."""
+    return 1.0 + int(dice * _SPREAD_S)
 
 
 @dataclass(frozen=True)
@@ -187,10 +194,14 @@ class ShedSettings(Checked):
     """The event loop runs at most so late."""
     memory_max_bytes: Annotated[int | None, Bounds(1)] = None
     """Resident memory; None: no such limit."""
+    calls_max: Annotated[int | None, Bounds(1)] = None
+    """Calls in progress; None: no such limit."""
 
 
-def why_shed(settings: ShedSettings, loop_lag_s: float, memory_bytes: int) -> str:
-    """Why new calls are turned away now, "" if they are not."""
+def why_shed(settings: ShedSettings, loop_lag_s: float, memory_bytes: int, calls: int = 0) -> str:
+    """Why new calls are turned away now, "" if they are not. `calls` are those in progress."""
+    if settings.calls_max is not None and calls >= settings.calls_max:
+        return CALLS
     if loop_lag_s > settings.loop_lag_max_s:
         return LAG
     limit_bytes = settings.memory_max_bytes

@@ -11,7 +11,7 @@ from hashlib import sha256
 from typing import Any
 
 from headgate.core.canonical import canonical
-from headgate.types import GENERATE
+from headgate.types import GENERATE, Headers
 
 SCHEMA = b"headgate key 2"
 
@@ -28,6 +28,11 @@ def join(fields: Iterable[bytes]) -> bytes:
 def digest(*fields: bytes) -> bytes:
     """SHA-256 (32 bytes) of `fields`, each with its length."""
     return sha256(join(fields)).digest()
+
+
+def sender_of(credential: Headers) -> bytes:
+    """Digest of who sends a call, by the credential that came with it; one of all who send none."""
+    return digest(*(part for header in credential for part in header))
 
 
 def scope_of(kind: bytes, identity: bytes, namespace: str = "") -> bytes:

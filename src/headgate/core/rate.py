@@ -8,6 +8,7 @@ so a bucket can go into debt, by one burst at most. Not thread-safe: the caller 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import ceil
 from typing import Annotated
 
 from msgspec import Struct
@@ -73,12 +74,14 @@ class Rate:
     """The rate of one limited thing: a deployment's credential, or a client. `now_s` is monotonic
     seconds."""
 
-    __slots__ = ("_requests", "_tokens", "refused")
+    __slots__ = ("_requests", "_tokens", "pending", "refused")
 
     def __init__(self, settings: RateSettings, now_s: float) -> None:
         self._requests = _bucket(settings.requests_per_min, settings.burst_s, now_s)
         self._tokens = _bucket(settings.tokens_per_min, settings.burst_s, now_s)
         self.refused = 0
+        self.pending = 0
+        """Reservations that have not ended."""
 
     def reserve(self, tokens: int, now_s: float) -> Reservation | Refusal:
         """Takes one request and `tokens` (>= 0, an estimate), or neither.
@@ -93,6 +96,7 @@ class Rate:
             reason = TOKENS if token_wait_s > request_wait_s else REQUESTS
             return Refusal(reason, max(request_wait_s, token_wait_s))
         self._take(1, tokens)
+        self.pending += 1
         return Reservation(tokens)
 
     def settle(self, reservation: Reservation, tokens: int, now_s: float) -> None:
@@ -104,10 +108,25 @@ class Rate:
         """Nothing was sent: everything comes back."""
         self._end(reservation, -1, -reservation.tokens, now_s)
 
+    @property
+    def counts_tokens(self) -> bool:
+        """Whether an estimate is worth its making."""
+        return self._tokens is not None
+
+    def is_idle(self, now_s: float) -> bool:
+        """Whether a new one would say the same: nothing is reserved, and every bucket is full."""
+        waits = (
+            self._wait_s(bucket, ceil(bucket.capacity), now_s)
+            for bucket in (self._requests, self._tokens)
+            if bucket is not None
+        )
+        return not self.pending and not any(waits)
+
     def _end(self, reservation: Reservation, requests: int, tokens: int, now_s: float) -> None:
         if reservation.ended:
             return
         reservation.ended = True
+        self.pending -= 1
         for bucket in (self._requests, self._tokens):
             if bucket is not None:
                 bucket.refill(now_s)

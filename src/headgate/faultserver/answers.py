@@ -98,7 +98,8 @@ def _listed(value: Any) -> list[Any]:
 def error_event(operation: str, status: int) -> bytes:
     """The event by which a provider says inside a stream that it failed."""
     if operation == "responses":
-        event = {"type": "error", "code": "server_error", "message": f"a scripted {status}",
+        code = {400: "invalid_prompt", 429: "rate_limit_exceeded"}.get(status, "server_error")
+        event = {"type": "error", "code": code, "message": f"a scripted {status}",
                  "param": None, "sequence_number": 0}  # fmt: skip
         return b"event: error\ndata: " + msgspec.json.encode(event) + b"\n\n"
     body = error_answer(operation, status, f"a scripted {status}").content

@@ -22,8 +22,7 @@ from headgate.stream import Value, Whole
 from headgate.types import Call, Invocation, Layer, Reply, Service, WireRequest
 
 _TRANSIENT = frozenset({408, 500, 502, 503, 504, 529})
-"""What one more attempt may not meet again. 429 is not among them: another call would be refused
-too, and count against the same limit."""
+"""What one more attempt may not meet again. Not 429: another call would be refused, too."""
 
 
 class _Next(Enum):
@@ -86,11 +85,12 @@ class _Coalescing:
             reply = await self._head_of(flight, call)
             if reply is None:
                 return _Next.ANOTHER_LEADER
-            if may_fail and isinstance(reply.body, Whole) and reply.status in _TRANSIENT:
+            if may_fail and _is_worth_another(reply):
                 return _Next.SUCCESSOR
             return await _shared(reply, flight, call)
-        except UpstreamFailed:
-            if may_fail:
+        except UpstreamFailed as error:
+            # Where the flight has tried again already, that was enough.
+            if may_fail and error.attempts <= 1:
                 return _Next.SUCCESSOR
             raise
 
@@ -120,6 +120,11 @@ class _Coalescing:
         if call.usage_wanted or isinstance(reply.body, Whole | Value):
             return reply
         return replace(reply, body=WithoutUsage(reply.body))
+
+
+def _is_worth_another(reply: Reply) -> bool:
+    is_failure = isinstance(reply.body, Whole) and reply.status in _TRANSIENT
+    return is_failure and reply.provenance.attempts <= 1
 
 
 def _may_share(call: Call) -> bool:

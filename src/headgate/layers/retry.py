@@ -17,6 +17,8 @@ from headgate.core.outcome import OK
 from headgate.guards import Guards
 from headgate.types import Call, Layer, Reply, Service
 
+# Timers of event loops may end a millisecond early.
+_TIMER_S = 0.005
 FAILING = "failing"
 """Why nothing is tried again: the breaker has opened meanwhile."""
 
@@ -59,7 +61,8 @@ class _Retrying:
         """Never shorter than the credential's gate is closed: that would refuse the repeat."""
         chance, now_s = self._clock.random(), self._clock.monotonic()
         own_s = wait_s(self._settings, repeats, chance, attempt.outcome.retry_after_s)
-        return max(own_s, self._guards.wait_s(call, call.target, now_s))
+        closed_s = self._guards.wait_s(call, call.target, now_s)
+        return max(own_s, closed_s + _TIMER_S) if closed_s else own_s
 
     def _denial(self, call: Call, attempt: Tried, pause_s: float, repeats: int) -> str:
         now_s = self._clock.monotonic()

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from headgate.core.units import Bounds, Seconds
+from headgate.core.units import Bounds, Bytes, Seconds
 from headgate.layers.cache_settings import (
     IGNORED_FIELDS,
     CacheConfig,
@@ -91,7 +91,26 @@ class RetryConfig:
 
 @dataclass(frozen=True)
 class LimitsConfig:
-    """`[limits]`: no settings in this version."""
+    """`[limits]`: how much may be under way at once, and how much in a minute."""
+
+    concurrency_max: Annotated[int, Bounds(1, 100_000)] = 1000
+    """Attempts under way at one target; where it says 429 or is overloaded, fewer: this adapts."""
+    concurrency_start: Annotated[int | None, Bounds(1, 100_000)] = None
+    """How many before anything is known of a target; absent: concurrency_max."""
+    queue_max: Annotated[int, Bounds(0, 1_000_000)] = 1000
+    """Calls that wait for a place at one target; one more is refused (503). 0: nobody waits."""
+    queue_wait: Annotated[Seconds, Bounds(0, 600, above=True)] = 1.0
+    """How long they wait; who has no place by then is refused (503)."""
+    client_requests_per_minute: Annotated[int | None, Bounds(1, 1_000_000_000)] = None
+    """Of each credential that clients send; hits do not count. Absent: no limit."""
+    client_tokens_per_minute: Annotated[int | None, Bounds(1, 1_000_000_000_000)] = None
+    """As reported by the provider, and estimated until it has. Absent: no limit."""
+    calls_max: Annotated[int, Bounds(1, 1_000_000)] = 20_000
+    """Calls in progress in one gateway process; one more is refused (503) at the door."""
+    loop_lag_max: Annotated[Seconds, Bounds(0.01, 600)] = 0.25
+    """While the gateway itself is later than this, calls are refused (503) at the door."""
+    memory_max_bytes: Annotated[Bytes | None, Bounds(1_000_000)] = None
+    """While the gateway's process holds more, calls are refused (503). Linux only. Absent: none."""
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from headgate.core.backoff import with_plain_wait
 from headgate.core.rewrite import with_stream_usage
 from headgate.errors import UpstreamGarbled
 from headgate.providers.settings import DEFAULT_BASE_URLS, ModelConfig, ProviderConfig
@@ -70,6 +71,7 @@ def http_service(
             await answer.aclose()
         if answer.status >= 400:
             content = redact(content)
+            handed_on = with_plain_wait(handed_on, answer.headers)
         return Reply(answer.status, handed_on, Whole(content), NO_USAGE, marked)
 
     return service

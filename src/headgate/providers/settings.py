@@ -41,6 +41,10 @@ class ProviderConfig:
     """A larger answer is an error."""
     connections_max: Annotated[int, Bounds(1, 10_000)] = 1000
     """Connections to this provider at a time."""
+    requests_per_minute: Annotated[int | None, Bounds(1, 1_000_000_000)] = None
+    """Of each model and credential, as providers count; absent: no limit of ours."""
+    tokens_per_minute: Annotated[int | None, Bounds(1, 1_000_000_000_000)] = None
+    """Input and output, likewise; reserved by an estimate, then settled. Absent: no limit."""
     ask_stream_usage: bool = True
     """Ask for usage in streams (`stream_options`); who did not ask does not see the extra event."""
     latency: Annotated[Seconds, Bounds(0)] = 0.0

@@ -13,13 +13,15 @@ from typing import Any, NamedTuple
 
 from headgate.admission import Plan
 from headgate.admission_head import Head, read_head
-from headgate.errors import BadRequest, Closed, HeadgateError, WrongMethod
+from headgate.core.concurrency import ShedSettings
+from headgate.errors import BadRequest, Closed, HeadgateError, QueueFull, WrongMethod
 from headgate.runtime import Runtime
 from headgate.stream import Recorded, Whole, pieces
 from headgate.surfaces.dialect import dialect_of, error_body, error_headers, in_band_error
 from headgate.surfaces.operations import Answer, Operations
 from headgate.surfaces.provenance import hit_headers, provenance_headers
 from headgate.surfaces.readiness import Readiness
+from headgate.surfaces.shedding import Door
 from headgate.types import Entry, Headers, Reply
 
 Scope = dict[str, Any]
@@ -73,6 +75,7 @@ class Gateway:
         self._older: list[Serving] = []
         self._retiring: asyncio.Task[None] | None = None
         self._is_closing = False
+        self.door = Door(_shed_settings(runtime), runtime.clock.random)
 
     @property
     def runtime(self) -> Runtime:
@@ -88,7 +91,7 @@ class Gateway:
                 if route is None:
                     await self._operate(serving, scope, receive, send)
                 else:
-                    await self._answer(serving, route, scope, receive, send)
+                    await self._admit(serving, route, scope, receive, send)
             finally:
                 serving.running -= 1
         elif scope["type"] == "lifespan":
@@ -114,6 +117,7 @@ class Gateway:
         is retired when those that it has begun are answered. On the event loop that serves."""
         self._older.append(self._serving)
         self._serving = Serving(runtime, self.readiness)
+        self.door.adjust(_shed_settings(runtime))
         if self._retiring is None or self._retiring.done():
             self._retiring = asyncio.ensure_future(self._retire())
 
@@ -135,6 +139,20 @@ class Gateway:
         await self.runtime.aclose()
 
     # Requests.
+
+    async def _admit(
+        self, serving: Serving, route: Route, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        """Lets a call in at the door, until its last chunk has been sent."""
+        try:
+            self.door.enter()
+        except QueueFull as error:
+            await _send_error(route.operation, error, send)
+            return
+        try:
+            await self._answer(serving, route, scope, receive, send)
+        finally:
+            self.door.leave()
 
     async def _answer(
         self, serving: Serving, route: Route, scope: Scope, receive: Receive, send: Send
@@ -176,9 +194,11 @@ class Gateway:
             message = await receive()
             if message["type"] == "lifespan.startup":
                 self.runtime.adopt(asyncio.get_running_loop())
+                self.door.watch()
                 self.readiness.has_started = True
                 await send({"type": "lifespan.startup.complete"})
             else:
+                self.door.close()
                 await self._close()
                 await send({"type": "lifespan.shutdown.complete"})
                 return
@@ -216,6 +236,11 @@ async def _forward(serving: Serving, asked: _Asked, receive: Receive, send: Send
     finally:
         watch.end()
         serving.calls.discard(watch)
+
+
+def _shed_settings(runtime: Runtime) -> ShedSettings:
+    limits = runtime.config.limits
+    return ShedSettings(limits.loop_lag_max, limits.memory_max_bytes, limits.calls_max)
 
 
 async def read_body(announced_bytes: int, receive: Receive, most_bytes: int) -> bytes:

@@ -1,0 +1,70 @@
+"""What a call took of a rate: the provider's own count where there is one, else the estimate."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from headgate.attempts import when_over
+from headgate.core.attribution import of_error
+from headgate.core.outcome import IGNORED, OK, REMOTE, Outcome
+from headgate.core.rate import Rate, Reservation
+from headgate.core.verdict import usage_in
+from headgate.stream import Whole
+from headgate.types import NO_USAGE, Call, Reply, Service, Usage
+
+
+class _Failing:
+    """Tells how a call ended that has no reply, a cancelled one too; its error goes on."""
+
+    def __init__(self, tell: Callable[[Outcome, Reply | None], None]) -> None:
+        self._tell = tell
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if error is not None:
+            self._tell(of_error(error), None)
+
+
+async def followed(
+    below: Service, call: Call, tell: Callable[[Outcome, Reply | None], None]
+) -> Reply:
+    """The reply of `below`. `tell` hears once how the call ended, and what reply it had: at once
+    where it failed or all of it is here, else at the end of the stream."""
+    with _Failing(tell):
+        reply = await below(call)
+    return when_over(reply, lambda outcome: tell(outcome, reply))
+
+
+def reported_usage(reply: Reply) -> Usage:
+    """What the provider counted, as far as it has said so: at the end of a stream, ask again."""
+    if reply.usage is not NO_USAGE:
+        return reply.usage
+    if isinstance(reply.body, Whole):
+        return usage_in(reply.body.content)
+    inspection = getattr(reply.body, "inspection", None)
+    return NO_USAGE if inspection is None else inspection.usage
+
+
+def give_back(
+    rate: Rate, reservation: Reservation, outcome: Outcome, reply: Reply | None, now_s: float
+) -> None:
+    """Ends a reservation as its attempt ended; `reply` is None where none came.
+
+    What was not sent costs nothing. What the provider refused costs a request and no tokens. Where
+    nobody has counted, or not to the end, the estimate stands.
+    """
+    if not outcome.sent:
+        rate.release(reservation, now_s)
+        return
+    reported = 0
+    if reply is not None and rate.counts_tokens:
+        reported = reported_usage(reply).tokens
+    if outcome.kind == OK and reported:
+        tokens = reported
+    elif outcome.kind == IGNORED and outcome.origin == REMOTE:
+        tokens = 0
+    else:
+        tokens = max(reservation.tokens, reported)
+    rate.settle(reservation, tokens, now_s)

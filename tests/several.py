@@ -1,0 +1,36 @@
+"""A model with several deployments, all of them played by one fault server: scripts tell them apart
+by the model's name there, `m1`, `m2`, `m3`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from headgate.config import Config, ModelConfig, ProviderConfig
+from headgate.layers.settings import RetryConfig
+from headgate.testing import FaultServer
+
+QUICK = RetryConfig(backoff=0.01, backoff_max=0.05)
+
+
+def several(
+    server: FaultServer,
+    count: int = 2,
+    *,
+    retry: RetryConfig = QUICK,
+    model: dict[str, Any] | None = None,
+    blocks: dict[str, Any] | None = None,
+    **provider: Any,
+) -> Config:
+    """`m` leads to `p1/m1`, `p2/m2`, ... and in Anthropic's dialect to `c1/m1`, ...; none has a key
+    of its own, so that the fault server knows who asks. `provider` and `model` are settings of
+    each."""
+    kinds = {"p": ("openai", server.base_url), "c": ("anthropic", server.anthropic_base_url)}
+    providers = {
+        f"{letter}{number}": ProviderConfig(kind=kind, base_url=url, **provider)  # type: ignore[arg-type]
+        for letter, (kind, url) in kinds.items()
+        for number in range(1, count + 1)
+    }
+    targets = tuple(f"{name}/m{name[1:]}" for name in providers)
+    models = {"m": ModelConfig(targets=targets, **(model or {}))}
+    return Config(providers=providers, models=models, retry=retry, **(blocks or {}))
