@@ -17,6 +17,7 @@ from headgate.clock import Clock
 from headgate.config import Config, ProviderConfig
 from headgate.layers.settings import BreakerConfig, CacheConfig, RetryConfig
 from headgate.runtime import Runtime
+from headgate.surfaces.connection import Connections, limits_of
 from headgate.surfaces.gateway import Gateway
 from headgate.types import Secret
 
@@ -106,7 +107,8 @@ class Gate(Address):
         self._app = _Located(gateway)
         self._server = uvicorn.Server(
             uvicorn.Config(
-                self._app, http="httptools", loop="uvloop", ws="none", lifespan="on",
+                self._app, http=Connections(limits_of(config.server)), loop="uvloop", ws="none",
+                lifespan="on",
                 log_level="warning", log_config=None, access_log=False, server_header=False,
                 proxy_headers=False, timeout_graceful_shutdown=5,
             )

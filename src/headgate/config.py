@@ -42,6 +42,12 @@ class ServerConfig:
     """How long running calls may finish after SIGTERM."""
     body_max_bytes: Annotated[Bytes, Bounds(1024)] = 10_000_000
     """A larger request body is refused with 413."""
+    header_timeout: Annotated[Seconds, Bounds(0, above=True)] = 10.0
+    """How long the head of a request may take, from its connection or first byte on."""
+    body_timeout: Annotated[Seconds, Bounds(0, above=True)] = 30.0
+    """How long a request body may stand still before 408; all of it may take ten times as long."""
+    connections_max: Annotated[int, Bounds(1, 1_000_000)] = 10_000
+    """Client connections of one process; one more is refused with 503."""
 
 
 @dataclass(frozen=True)

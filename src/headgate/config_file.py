@@ -73,8 +73,21 @@ def load(path: Path, environment: Mapping[str, str] | None = None) -> Config:
     return _config(sources, os.environ if environment is None else environment)
 
 
-def load_or_default(path: Path | None, environment: Mapping[str, str] | None = None) -> Loaded:
+def content_of(path: Path) -> bytes:
+    """What a file holds. Raises ConfigError."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ConfigError([Problem("", f"cannot be read: {error.strerror}")], str(path)) from None
+
+
+def load_or_default(
+    path: Path | None,
+    environment: Mapping[str, str] | None = None,
+    content: bytes | None = None,
+) -> Loaded:
     """What a command runs with: the file at `path`, else the one HEADGATE_CONFIG names, else none.
+    `content` is what the file holds, for who has read it.
 
     HEADGATE_SERVER_HOST and HEADGATE_ADMIN_TOKEN win over the file. Providers that the file does
     not configure come from the environment: OPENAI_API_KEY (with OPENAI_BASE_URL) and
@@ -84,7 +97,7 @@ def load_or_default(path: Path | None, environment: Mapping[str, str] | None = N
     variables = os.environ if environment is None else environment
     if path is None and variables.get(CONFIG_VARIABLE):
         path = Path(variables[CONFIG_VARIABLE])
-    document = _read(path) if path else Document({}, {})
+    document = _read(path, content) if path else Document({}, {})
     has_providers = bool(document.tree.get("providers"))
     overlay, taken = _overlay(variables, with_providers=not has_providers)
     sources = _Sources(document, str(path or ""), overlay, taken)
@@ -94,14 +107,13 @@ def load_or_default(path: Path | None, environment: Mapping[str, str] | None = N
     return Loaded(config, origins, path, notes)
 
 
-def _read(path: Path) -> Document:
+def _read(path: Path, content: bytes | None = None) -> Document:
     try:
-        document = parse(path.read_bytes().decode("utf-8-sig"))
-    except OSError as error:
-        raise ConfigError([Problem("", f"cannot be read: {error.strerror}")], str(path)) from None
+        text = (content_of(path) if content is None else content).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
         raise ConfigError([Problem("", "not TOML: not UTF-8", line)], str(path)) from None
+    document = parse(text)
     if isinstance(document, Problem):
         raise ConfigError([document], str(path))
     return document

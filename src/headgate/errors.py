@@ -3,6 +3,7 @@
     HeadgateError
       ConfigError            at start only: file, key, line, what would be right
       BadRequest             the caller's request cannot be understood (4xx)
+        WrongMethod          the route takes another method (405)
       Refused                we said no before sending: sent is False
         BreakerOpen          what was to be called keeps failing
         RateLimited          too many requests or tokens, ours or a provider's count of them
@@ -89,6 +90,16 @@ class BadRequest(HeadgateError):
         self.status_hint = status
         if code:
             self.code = code
+
+
+class WrongMethod(BadRequest):
+    """The route takes other methods: those in `allow` (RFC 9110 section 15.5.6)."""
+
+    code = "wrong_method"
+
+    def __init__(self, message: str, *, allow: str = "") -> None:
+        super().__init__(message, status=405)
+        self.allow = allow
 
 
 class Refused(HeadgateError):

@@ -12,7 +12,6 @@ import importlib
 import inspect
 import threading
 from collections.abc import Awaitable, Callable, Mapping
-from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from headgate import pipeline
@@ -27,13 +26,8 @@ from headgate.invocation import Keys, Names, bound_arguments, caller_loop, calle
 from headgate.layers.fill import Fill
 from headgate.metrics import Metrics
 from headgate.portal import Portal, Raised
-from headgate.providers.wire import Wire
-from headgate.providers.wire_client import open_wire
 from headgate.runtime_numbers import cache_numbers
-from headgate.stores.base import SharedStore
-from headgate.stores.memory import MemoryStore
-from headgate.stores.sqlite import SqliteStore
-from headgate.stores.tiers import Tiers
+from headgate.runtime_parts import Parts, open_parts, release
 from headgate.stream import UNCOPIED, Value, entry_value
 from headgate.types import (
     NO_CONTROLS,
@@ -65,36 +59,37 @@ class Runtime:
     '4'
     """
 
-    def __init__(self, config: Config | None = None, *, clock: Clock | None = None) -> None:
+    def __init__(
+        self, config: Config | None = None, *, clock: Clock | None = None,
+        before: Runtime | None = None,
+    ) -> None:  # fmt: skip
         self.config = config or Config()
         self.clock = clock = clock or SystemClock()
-        self.metrics = Metrics()
+        self.metrics: Metrics = Metrics() if before is None else before.metrics
         cache = self.config.cache
-        self._memory = MemoryStore(cache.maxsize, cache.max_bytes, cache.max_stale)
-        self.tiers = Tiers(self._memory, _disk(self.config, self.clock), self.clock)
-        self._fill = Fill(self.tiers, self.clock, self.metrics, cache.entry_max_bytes)
+        parts = None if before is None else before._parts
+        self._parts: Parts = open_parts(self.config, self.clock, parts)
+        self.tiers = self._parts.tiers
+        largest, fill = cache.entry_max_bytes, None if before is None else before._fill
+        self._fill: Fill = Fill(self.tiers, self.clock, self.metrics, largest, fill)
+        self.checks: list[Callable[[], str]] = [self.tiers.problem]
+        """Each says what is wrong just now, for people, or "" if nothing is; none may wait."""
         self.admission = Admission(self.config)
-        self.portal = Portal()
+        self.portal: Portal = Portal() if before is None else before.portal
         self._keys = Keys(self.config)
         self._names = Names()
         # Bound once: a hit takes 2 us, and each look-up of an attribute on its way 0.02.
         self._monotonic = self.clock.monotonic
-        self._peek = self._memory.peek
+        self._peek = self.tiers.memory.peek
         self._record_hit = self.metrics.record_hit
         self._lock = threading.Lock()
         self._sdks: Any = None
         self._replay_pause_s = cache.replay_pause
         self._epoch_offset_s = self.clock.epoch() - self.clock.monotonic()
-        self._wires: dict[str, Wire] = {
-            name: open_wire(settings)
-            for name, settings in self.config.providers.items()
-            if settings.kind != "fake"
-        }
-        self._providers = pipeline.providers(self.config, self._wires, self.clock)
-        self._resilience = pipeline.resilience(self.config, self.clock)
-        limits = pipeline.limits(self.config, self.clock)
+        self._providers = pipeline.providers(self.config, self._parts.wires, clock)
+        limits = pipeline.limits(self.config, clock)
         front = pipeline.front(cache, self.tiers, self._fill, self.metrics, clock, limits.throttle)
-        guarded = pipeline.per_target(self.config, self._resilience, self.clock, limits.limit)
+        guarded = pipeline.per_target(self.config, self._parts.resilience, clock, limits.limit)
         self._stack = pipeline.stack(front + guarded, pipeline.by_target(self._providers))
 
     # Callables of the library.
@@ -303,7 +298,7 @@ class Runtime:
     @property
     def guards(self) -> Guards:
         """Breakers and gates of every target."""
-        return self._resilience.guards
+        return self._parts.resilience.guards
 
     def clear(
         self,
@@ -344,7 +339,7 @@ class Runtime:
             await asyncio.to_thread(self.close)
 
     async def _close_wires(self) -> None:
-        for wire in self._wires.values():
+        for wire in self._parts.wires.values():
             await wire.aclose()
         if self._sdks is not None:
             await self._sdks.aclose()
@@ -360,6 +355,22 @@ class Runtime:
 
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
+
+    # A change of configuration.
+
+    def successor(self, config: Config) -> Runtime:
+        """A runtime under `config` that goes on where this one is: with its numbers and its home
+        loop, and with those of its stores and connections whose settings are the same. May wait
+        for a disk.
+
+        Both answer until `retire` is called on this one.
+        """
+        return Runtime(config, clock=self.clock, before=self)
+
+    async def retire(self, successor: Runtime) -> None:
+        """Lets go of everything that `successor` has not taken over; on the home loop, when the
+        calls of this one, and of those before it, have ended."""
+        await release(self._parts, successor._parts)
 
     # How a miss of the library enters the stack.
 
@@ -378,16 +389,6 @@ class Runtime:
             ttl_s=policy_s if ttl is None else min(policy_s, ttl),
             bypass="" if key else self._keys.bypass(model),
         )
-
-
-def _disk(config: Config, clock: Clock) -> SharedStore | None:
-    cache = config.cache
-    if not (cache.enabled and cache.persist):
-        return None
-    store: SharedStore = SqliteStore(
-        Path(cache.persist_path), cache.persist_max_bytes, clock, cache.max_stale
-    )
-    return store
 
 
 def _result(reply: Reply | Raised) -> Any:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from headgate import config_file
 from headgate.config_file_show import Setting, reference
-from headgate.surfaces import admin_client, server
+from headgate.surfaces import admin_client
 
 PAGE = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text("utf-8")
 ROW = re.compile(r"^\| `(.+?)` \| (?:`(.*?)`)? ?\| (.+?) \| (.+) \|$", re.M)
@@ -33,7 +33,7 @@ def test_the_page_names_the_variables_that_the_code_reads() -> None:
     sdk = {f"{kind.upper()}_{part}" for kind in ("openai", "anthropic")
            for part in ("API_KEY", "BASE_URL")}  # fmt: skip
     read = {
-        config_file.CONFIG_VARIABLE, server.CONFIG_VARIABLE, server.HOST_VARIABLE,
+        config_file.CONFIG_VARIABLE, *config_file._OVERRIDES.values(),
         admin_client.URL_VARIABLE, admin_client.TOKEN_VARIABLE, "NO_COLOR",
     }  # fmt: skip
     assert told == read | sdk

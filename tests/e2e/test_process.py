@@ -130,7 +130,7 @@ def accepts(port: int) -> bool:
 
 def test_the_drain_has_an_end(start_process: Start, provider: FakeProvider) -> None:
     process = start_process('[server]\ndrain_timeout = "1s"\n')
-    provider.script(Hang(after_bytes=500))
+    provider.script(Hang(after_bytes=1200))
     connection = http.client.HTTPConnection("127.0.0.1", process.port, timeout=20)
     body = json.dumps({**BODY, "stream": True})
     connection.request("POST", CHAT, body, {"content-type": "application/json"})

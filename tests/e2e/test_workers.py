@@ -135,7 +135,8 @@ def test_a_worker_that_dies_is_replaced(workers: Workers, provider: FakeProvider
     dying, staying = workers.pids
     asked = workers.ask(staying)
     os.kill(dying, signal.SIGKILL)
-    until(lambda: len(workers.pids) == 2 and dying not in workers.pids)
+    until(lambda: is_gone(dying))
+    until(lambda: len(workers.pids) == 2)
     (fresh,) = {*workers.pids} - {staying}
     assert workers.written(staying) == 1
     assert workers.ask(fresh).body == asked.body

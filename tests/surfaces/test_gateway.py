@@ -66,6 +66,7 @@ def test_a_wrong_method_is_405_in_the_dialect_of_the_route(
     got = door.ask(method, path, b"", {"host": "localhost"})
     assert got.status == 405
     assert error_of(got)["message"] == f"{path} takes POST"
+    assert got.headers["allow"] == "POST"
     assert got.json.get("type") == ("error" if is_anthropic(path) else None)
 
 

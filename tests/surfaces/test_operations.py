@@ -58,6 +58,7 @@ def test_a_wrong_method_is_405_and_names_the_right_one(
     got = door.ask(method, path, b"", {"host": "localhost"})
     assert got.status == 405
     assert got.json["error"]["message"] == f"{path} takes {right}"
+    assert got.headers["allow"] == ("GET, HEAD" if right == "GET" else right)
 
 
 def test_head_is_get_without_its_body_for_the_server_to_drop(door: Any) -> None:
@@ -94,7 +95,7 @@ def test_the_admin_token_opens_the_admin_routes(open_door: Callable[..., Any]) -
 
 def test_every_route_says_whom_it_serves(door: Any) -> None:
     open_routes = {
-        path for path, route in door.gateway._operations.routes.items() if not route.admin
+        path for path, route in door.gateway._serving.operations.routes.items() if not route.admin
     }
     assert open_routes == {
         "/v1/models", "/healthz", "/readyz", "/health/liveliness", "/health/readiness", "/metrics",

@@ -1,52 +1,20 @@
-"""What the server refuses before it opens a port, the port, and what uvicorn is told."""
+"""What the server refuses before it opens a port, and the port."""
 
 from __future__ import annotations
 
-import logging
 import socket
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from programs import forget_settings
 
 from headgate.config import Config, ServerConfig
 from headgate.errors import ConfigError
-from headgate.runtime import Runtime
-from headgate.surfaces.gateway import Gateway
-from headgate.surfaces.server import (
-    CONFIG_VARIABLE,
-    HOST_VARIABLE,
-    check_exposure,
-    listen,
-    serve,
-    url_of,
-    uvicorn_settings,
-    worker_app,
-)
-from headgate.types import Secret
-
-OUTSIDE = ["0.0.0.0", "::", "10.0.0.5", "gate.example", ""]
-
-
-@pytest.mark.parametrize("host", OUTSIDE)
-def test_other_machines_are_let_near_only_with_an_admin_token(host: str) -> None:
-    with pytest.raises(ConfigError) as caught:
-        check_exposure(Config(server=ServerConfig(host=host)))
-    (problem,) = caught.value.problems
-    assert problem.key == "server.admin_token"
-    assert "127.0.0.1" in problem.message
-    check_exposure(Config(server=ServerConfig(host=host, admin_token=Secret("t"))))
-
-
-@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost"])
-def test_loopback_needs_no_token(host: str) -> None:
-    check_exposure(Config(server=ServerConfig(host=host)))
+from headgate.surfaces.reload import Source
+from headgate.surfaces.server import listen, serve, url_of
 
 
 def test_an_exposed_server_without_a_token_does_not_start() -> None:
     with pytest.raises(ConfigError):
-        serve(Config(server=ServerConfig(host="0.0.0.0", port=0)), config_file=None)
+        serve(Config(server=ServerConfig(host="0.0.0.0", port=0)), Source())
 
 
 def test_port_0_listens_on_a_free_port_and_the_url_names_it() -> None:
@@ -84,40 +52,3 @@ def test_an_address_that_cannot_be_listened_on_is_an_os_error(host: str) -> None
 def test_a_port_is_listened_on_once() -> None:
     with listen("127.0.0.1", 0) as listener, pytest.raises(OSError, match="in use"):
         listen("127.0.0.1", listener.getsockname()[1])
-
-
-@pytest.fixture
-def logging_restored() -> Iterator[None]:
-    """uvicorn sets up its loggers, which would hide its errors from later tests."""
-    loggers = [logging.getLogger(name) for name in ("uvicorn", "uvicorn.error", "uvicorn.access")]
-    before = [(one.propagate, one.level, [*one.handlers]) for one in loggers]
-    yield
-    for one, (propagate, level, handlers) in zip(loggers, before, strict=True):
-        one.propagate, one.level, one.handlers = propagate, level, handlers
-
-
-@pytest.mark.usefixtures("logging_restored")
-def test_uvicorn_serves_a_gateway_or_makes_one_in_each_worker() -> None:
-    with Runtime() as runtime:
-        alone = uvicorn_settings(Gateway(runtime), ServerConfig(drain_timeout=7.4))
-    several = uvicorn_settings("headgate.surfaces.server:worker_app", ServerConfig(workers=3))
-    assert (alone.factory, alone.workers) == (False, 1)
-    assert (several.factory, several.workers) == (True, 3)
-    for settings in (alone, several):
-        assert not settings.access_log, "requests hold what callers keep to themselves"
-        assert not settings.proxy_headers, "anybody could claim to be this machine"
-    assert (alone.timeout_graceful_shutdown, several.timeout_graceful_shutdown) == (7, 60)
-
-
-def test_a_worker_loads_what_its_parent_was_told(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    forget_settings(monkeypatch)
-    file = tmp_path / "gate.toml"
-    file.write_text("[cache]\nmaxsize = 7\n")
-    monkeypatch.setenv(CONFIG_VARIABLE, str(file))
-    monkeypatch.setenv(HOST_VARIABLE, "::1")
-    gateway = worker_app()
-    runtime = gateway._runtime
-    assert (runtime.config.cache.maxsize, runtime.config.server.host) == (7, "::1")
-    runtime.close()

@@ -64,10 +64,11 @@ ROOMS = {
     "core types clock",
     "runtime_numbers": "layers.settings stores.base",
     "guard_numbers": "guards core",
+    "runtime_parts": "pipeline config providers.settings providers.wire providers.wire_client "
+    "stores.base stores.memory stores.sqlite stores.tiers types clock",
     # It makes the transport of the SDKs when one is asked for: no other room imports a surface.
-    "runtime": "runtime_numbers guard_numbers guards pipeline admission invocation portal "
-    "layers.cache layers.fill providers.wire providers.wire_client stores.base stores.memory "
-    "stores.sqlite stores.tiers config metrics stream types errors clock surfaces.transport",
+    "runtime": "runtime_numbers runtime_parts guard_numbers guards pipeline admission invocation "
+    "portal layers.cache layers.fill config metrics stream types errors clock surfaces.transport",
     # For users' own tests; nothing of headgate needs them.
     "testing_server": "types",
     "testing_steps": "testing_server providers.fake types",

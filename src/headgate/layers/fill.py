@@ -24,20 +24,19 @@ from headgate.types import NO_USAGE, Call, Entry, Reply, Service
 
 
 class Fill:
-    """The layer, and how many answers it did not store, by reason.
-
-    A longer answer than `entry_max_bytes` is not stored.
-    """
+    """The layer, and how many answers it and `before` did not store, by reason. A longer answer
+    than `entry_max_bytes` is not stored."""
 
     def __init__(
-        self, tiers: Tiers, clock: Clock, metrics: Metrics, entry_max_bytes: int = 8_000_000
-    ) -> None:
+        self, tiers: Tiers, clock: Clock, metrics: Metrics, entry_max_bytes: int = 8_000_000,
+        before: Fill | None = None,
+    ) -> None:  # fmt: skip
         self._tiers = tiers
         self._clock = clock
         self._metrics = metrics
         self._entry_max_bytes = entry_max_bytes
-        self._skipped: Counter[str] = Counter()
-        self._lock = threading.Lock()
+        self._skipped: Counter[str] = Counter() if before is None else before._skipped
+        self._lock: threading.Lock = threading.Lock() if before is None else before._lock
 
     def __call__(self, below: Service) -> Service:
         async def service(call: Call) -> Reply:

@@ -80,6 +80,10 @@ class SharedStore(Store, Protocol):
         """A number that changes when any process removed entries on purpose."""
         ...
 
+    def problem(self) -> str:
+        """What keeps it from working just now, for people; "" if nothing does. Never waits."""
+        ...
+
 
 class FastStore(Store, Protocol):
     """A store in memory: its `get` never waits, and `peek` is a look that counts nothing."""

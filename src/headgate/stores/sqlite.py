@@ -106,6 +106,12 @@ class SqliteStore:
         """Changes when any process removed entries from the file; -1 where it cannot be read."""
         return -1 if self._closed else self._own().removals()
 
+    def problem(self) -> str:
+        """Whether the last attempt to open the file, or to write to it, failed."""
+        if self._engine.file.is_off:
+            return "the disk tier is off: its file cannot be opened"
+        return "writes to the disk tier fail" if self._engine.writer.is_failing else ""
+
     def flush(self) -> None:
         """Commits what was put: it survives the end of this process at once, and a loss of power
         from the next checkpoint of the log on (`synchronous = NORMAL`)."""

@@ -91,6 +91,11 @@ class DatabaseFile:
                 raise self._failure(session.identity, problem) from problem
             self._return(session)
 
+    @property
+    def is_off(self) -> bool:
+        """Whether it could not be opened the last time."""
+        return self._retry_at_s is not None
+
     def close(self) -> None:
         """Closes every idle connection; those that are lent out close when they come back."""
         with self._lock:

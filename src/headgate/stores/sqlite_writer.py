@@ -216,6 +216,11 @@ class Writer:
             self._enqueue(job)
         return job.done.wait(_PATIENCE_S)
 
+    @property
+    def is_failing(self) -> bool:
+        """Whether the last thing it tried to write could not be written."""
+        return self._off_until_s is not None
+
     def _is_off(self) -> bool:
         return self._off_until_s is not None and self._clock.monotonic() < self._off_until_s
 

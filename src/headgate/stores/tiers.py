@@ -97,6 +97,15 @@ class Tiers:
         tiers = [self.memory, self.below] if self.below is not None else [self.memory]
         return [tier.stats() for tier in tiers]
 
+    def problem(self) -> str:
+        """What keeps the slower tier from working just now; "" if nothing does."""
+        return "" if self.below is None else self.below.problem()
+
+    def unfollow(self) -> None:
+        """Looks for removals by others no longer, on the home loop: others own these stores now."""
+        if self._follower is not None:
+            self._follower.cancel()
+
     def close(self) -> None:
         """Flushes the slower tier and lets go of its file."""
         if self.below is not None:

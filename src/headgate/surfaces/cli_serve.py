@@ -31,6 +31,7 @@ def serve(
     """Run the gateway (default http://127.0.0.1:4000) until SIGTERM or Ctrl-C."""
     files = importlib.import_module("headgate.config_file")
     server = importlib.import_module("headgate.surfaces.server")
+    reload = importlib.import_module("headgate.surfaces.reload")
     loaded = files.load_or_default(config, os.environ)
     changed = {"host": host, "port": port, "workers": workers}
     given = {name: value for name, value in changed.items() if value is not None}
@@ -40,7 +41,7 @@ def serve(
         terminal.warn("\n".join(_greeting(url, settings, loaded)))
 
     try:
-        server.serve(settings, config_file=loaded.file, announce=announce)
+        server.serve(settings, reload.Source(loaded.file, given), announce)
     except OSError as error:
         address = f"{settings.server.host}:{settings.server.port}"
         # Python's own text ends with the address once more.

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 
-from headgate.errors import HeadgateError
+from headgate.errors import HeadgateError, WrongMethod
 from headgate.types import GENERATE
 
 ANTHROPIC_OPERATIONS = frozenset({"messages", "count_tokens"})
@@ -17,6 +19,7 @@ _ANTHROPIC_TYPES = {
     403: "permission_error",
     404: "not_found_error",
     405: "invalid_request_error",
+    408: "timeout_error",
     413: "request_too_large",
     414: "invalid_request_error",
     415: "invalid_request_error",
@@ -31,6 +34,12 @@ _GOOGLE_STATUSES = {
     400: "INVALID_ARGUMENT", 404: "NOT_FOUND", 429: "RESOURCE_EXHAUSTED", 502: "UNAVAILABLE",
     503: "UNAVAILABLE", 504: "DEADLINE_EXCEEDED",
 }  # fmt: skip
+
+
+def dialect_of(scope: Mapping[str, Any]) -> str:
+    """An operation in whose dialect to refuse what is no route of a call."""
+    anthropic = any(name == b"anthropic-version" for name, _ in scope["headers"])
+    return "messages" if anthropic or scope["path"].startswith("/v1/messages") else ""
 
 
 def error_body(operation: str, status: int, code: str, message: str) -> bytes:
@@ -57,6 +66,8 @@ def error_headers(error: HeadgateError) -> list[tuple[bytes, bytes]]:
         headers.append((b"retry-after", b"%d" % max(1, math.ceil(error.retry_after_s))))
     if error.attempts:
         headers.append((b"headgate-attempts", b"%d" % error.attempts))
+    if isinstance(error, WrongMethod):
+        headers.append((b"allow", error.allow.encode()))
     return headers
 
 

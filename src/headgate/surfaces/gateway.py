@@ -14,12 +14,13 @@ from typing import Any, NamedTuple
 from headgate.admission import Plan
 from headgate.admission_head import Head, read_head
 from headgate.core.concurrency import ShedSettings
-from headgate.errors import BadRequest, HeadgateError, QueueFull
+from headgate.errors import BadRequest, Closed, HeadgateError, QueueFull, WrongMethod
 from headgate.runtime import Runtime
 from headgate.stream import Recorded, Whole, pieces
-from headgate.surfaces.dialect import error_body, error_headers, in_band_error
+from headgate.surfaces.dialect import dialect_of, error_body, error_headers, in_band_error
 from headgate.surfaces.operations import Answer, Operations
 from headgate.surfaces.provenance import hit_headers, provenance_headers
+from headgate.surfaces.readiness import Readiness
 from headgate.surfaces.shedding import Door
 from headgate.types import Entry, Headers, Reply
 
@@ -28,6 +29,7 @@ Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 _WATCH_AFTER_S = 0.05
+_RETIRE_LOOK_S = 0.1
 
 logger = logging.getLogger("headgate.gateway")
 
@@ -49,33 +51,98 @@ DATA_PLANE = {
 }
 
 
+class Serving:
+    """One runtime, what is asked of it for every request, and what it is busy with. A request that
+    has begun under one stays with it."""
+
+    def __init__(self, runtime: Runtime, readiness: Readiness) -> None:
+        self.runtime = runtime
+        self.operations = Operations(runtime, readiness)
+        self.read_head = runtime.admission.head
+        self.body_max_bytes = runtime.config.server.body_max_bytes
+        self.running = 0
+        """Requests that are not answered yet."""
+        self.calls: set[_Watch] = set()
+        """Calls that wait for upstream, or stream from there."""
+
+
 class Gateway:
-    """The ASGI application around one Runtime, which it closes with itself."""
+    """The ASGI application around one Runtime at a time, which it closes with itself."""
 
     def __init__(self, runtime: Runtime) -> None:
-        self._runtime = runtime
-        self._operations = Operations(runtime)
-        self._read_head = runtime.admission.head
-        self._body_max_bytes = runtime.config.server.body_max_bytes
-        limits = runtime.config.limits
-        self.door = Door(
-            ShedSettings(limits.loop_lag_max, limits.memory_max_bytes, limits.calls_max),
-            runtime.clock.random,
-        )
+        self.readiness = Readiness()
+        self._serving = Serving(runtime, self.readiness)
+        self._older: list[Serving] = []
+        self._retiring: asyncio.Task[None] | None = None
+        self._is_closing = False
+        self.door = Door(_shed_settings(runtime), runtime.clock.random)
+
+    @property
+    def runtime(self) -> Runtime:
+        """What requests that begin now are answered by."""
+        return self._serving.runtime
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
-            route = DATA_PLANE.get(scope["path"])
-            if route is None:
-                await self._operate(scope, receive, send)
-            else:
-                await self._admit(route, scope, receive, send)
+            serving = self._serving
+            serving.running += 1
+            try:
+                route = DATA_PLANE.get(scope["path"])
+                if route is None:
+                    await self._operate(serving, scope, receive, send)
+                else:
+                    await self._admit(serving, route, scope, receive, send)
+            finally:
+                serving.running -= 1
         elif scope["type"] == "lifespan":
             await self._live(receive, send)
         else:
             await send({"type": "websocket.close", "code": 1008})
 
-    async def _admit(self, route: Route, scope: Scope, receive: Receive, send: Send) -> None:
+    # Life.
+
+    def drain(self) -> None:
+        """From now on calls are refused, and it is not ready any more; those under way go on."""
+        self.readiness.is_draining = True
+
+    def end_calls(self) -> None:
+        """Ends what is under way: a stream with an error in its dialect, a whole answer with 503.
+        On the event loop that serves."""
+        for serving in (*self._older, self._serving):
+            for call in tuple(serving.calls):
+                call.stop(Closed("the gateway shut down before the answer was complete"))
+
+    def switch(self, runtime: Runtime) -> None:
+        """Requests that begin now are answered by `runtime`, the successor of the one before, which
+        is retired when those that it has begun are answered. On the event loop that serves."""
+        self._older.append(self._serving)
+        self._serving = Serving(runtime, self.readiness)
+        self.door.adjust(_shed_settings(runtime))
+        if self._retiring is None or self._retiring.done():
+            self._retiring = asyncio.ensure_future(self._retire())
+
+    async def _retire(self) -> None:
+        """Oldest first: what one has handed on may be in use by its successor's calls, and by its
+        own until they end."""
+        while self._older:
+            oldest = self._older[0]
+            while oldest.running and not self._is_closing:
+                await asyncio.sleep(_RETIRE_LOOK_S)
+            following = self._older[1] if len(self._older) > 1 else self._serving
+            await oldest.runtime.retire(following.runtime)
+            del self._older[0]
+
+    async def _close(self) -> None:
+        self._is_closing = True
+        if self._retiring is not None:
+            await self._retiring
+        await self.runtime.aclose()
+
+    # Requests.
+
+    async def _admit(
+        self, serving: Serving, route: Route, scope: Scope, receive: Receive, send: Send
+    ) -> None:
         """Lets a call in at the door, until its last chunk has been sent."""
         try:
             self.door.enter()
@@ -83,55 +150,42 @@ class Gateway:
             await _send_error(route.operation, error, send)
             return
         try:
-            await self._answer(route, scope, receive, send)
+            await self._answer(serving, route, scope, receive, send)
         finally:
             self.door.leave()
 
-    async def _answer(self, route: Route, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _answer(
+        self, serving: Serving, route: Route, scope: Scope, receive: Receive, send: Send
+    ) -> None:
         """One call of the data plane, from request to last chunk."""
         try:
             if scope["method"] != "POST":
-                raise BadRequest(f"{scope['path']} takes POST", status=405, code="wrong_method")
-            head = self._read_head(scope["headers"])
-            body = await read_body(head.announced_bytes, receive, self._body_max_bytes)
+                raise WrongMethod(f"{scope['path']} takes POST", allow="POST")
+            if self.readiness.is_draining:
+                raise Closed("the gateway is shutting down", retry_after_s=1)
+            head = serving.read_head(scope["headers"])
+            body = await read_body(head.announced_bytes, receive, serving.body_max_bytes)
             query: bytes = scope["query_string"]
-            plan, entry = self._runtime.find(route.operation, head, body, query)
+            runtime = serving.runtime
+            plan, entry = runtime.find(route.operation, head, body, query)
             if entry is not None:
-                headers = entry.headers + hit_headers(entry, self._runtime.now_s())
+                headers = entry.headers + hit_headers(entry, runtime.now_s())
                 await _send_entry(entry, plan, headers, send)
                 return
             path = f"{route.path}?{query.decode('latin-1')}" if query else route.path
-            await self._forward(path, head, body, plan, receive, send)
+            asked = _Asked(path, head, body, plan)
+            await _forward(serving, asked, receive, send)
         except HeadgateError as error:
             await _send_error(route.operation, error, send)
 
-    async def _forward(
-        self, path: str, head: Head, body: bytes, plan: Plan, receive: Receive, send: Send
-    ) -> None:
-        """Asks upstream for as long as the client is there; a client that leaves cancels."""
-        task = asyncio.current_task()
-        watch = _Watch(receive, task)
-        try:
-            reply = await self._runtime.forward(path, head, body, plan)
-            headers = _reply_headers(reply, plan.key)
-            if isinstance(reply.body, Whole):
-                await _send_whole(reply.status, headers, reply.body.content, send)
-            else:
-                await _send_stream(plan.operation, reply, headers, send)
-        except asyncio.CancelledError:
-            if not watch.saw_it_leave or task is None or task.uncancel():
-                raise
-        finally:
-            watch.end()
-
-    async def _operate(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _operate(self, serving: Serving, scope: Scope, receive: Receive, send: Send) -> None:
         """Everything that is not a call: models, health, numbers, administration."""
         try:
             head = read_head(scope["headers"])
-            body = await read_body(head.announced_bytes, receive, self._body_max_bytes)
-            answer = await self._operations.answer(scope, body)
+            body = await read_body(head.announced_bytes, receive, serving.body_max_bytes)
+            answer = await serving.operations.answer(scope, body)
         except HeadgateError as error:
-            await _send_error(_dialect_of(scope), error, send)
+            await _send_error(dialect_of(scope), error, send)
             return
         await _send_answer(answer, send)
 
@@ -139,14 +193,54 @@ class Gateway:
         while True:
             message = await receive()
             if message["type"] == "lifespan.startup":
-                self._runtime.adopt(asyncio.get_running_loop())
+                self.runtime.adopt(asyncio.get_running_loop())
                 self.door.watch()
+                self.readiness.has_started = True
                 await send({"type": "lifespan.startup.complete"})
             else:
                 self.door.close()
-                await self._runtime.aclose()
+                await self._close()
                 await send({"type": "lifespan.shutdown.complete"})
                 return
+
+
+class _Asked(NamedTuple):
+    """A call that goes upstream."""
+
+    path: str
+    head: Head
+    body: bytes
+    plan: Plan
+
+
+async def _forward(serving: Serving, asked: _Asked, receive: Receive, send: Send) -> None:
+    """Asks upstream for as long as the client is there and nobody ends it; a client that leaves
+    cancels."""
+    watch = _Watch(receive, asyncio.current_task())
+    serving.calls.add(watch)
+    try:
+        reply = await serving.runtime.forward(*asked)
+        headers = _reply_headers(reply, asked.plan.key)
+        if isinstance(reply.body, Whole):
+            # Nothing is left to cancel, and no other answer can be given any more.
+            watch.end()
+            await _send_whole(reply.status, headers, reply.body.content, send)
+        else:
+            await _send_stream(asked.plan.operation, reply, headers, watch, send)
+    except asyncio.CancelledError:
+        reason = watch.reason()
+        if reason is None:
+            raise
+        if not watch.saw_it_leave:
+            raise reason from None
+    finally:
+        watch.end()
+        serving.calls.discard(watch)
+
+
+def _shed_settings(runtime: Runtime) -> ShedSettings:
+    limits = runtime.config.limits
+    return ShedSettings(limits.loop_lag_max, limits.memory_max_bytes, limits.calls_max)
 
 
 async def read_body(announced_bytes: int, receive: Receive, most_bytes: int) -> bytes:
@@ -178,12 +272,6 @@ async def _read_rest(body: bytes, receive: Receive, most_bytes: int) -> bytes:
     return b"".join(parts)
 
 
-def _dialect_of(scope: Scope) -> str:
-    """An operation in whose dialect to refuse what is no route of a call."""
-    anthropic = any(name == b"anthropic-version" for name, _ in scope["headers"])
-    return "messages" if anthropic or scope["path"].startswith("/v1/messages") else ""
-
-
 def _too_large(most_bytes: int) -> BadRequest:
     return BadRequest(
         f"the body is larger than {most_bytes} bytes (server.body_max_bytes)",
@@ -193,22 +281,37 @@ def _too_large(most_bytes: int) -> BadRequest:
 
 
 class _Watch:
-    """Cancels `task` when its client leaves. Begins after a moment: most of what a task more costs
-    is saved where the answer is quick, and a client seldom leaves so soon."""
+    """Cancels `task` when its client leaves, or when it is stopped. Looks for the client after a
+    moment: most of what a task more costs is saved where the answer is quick, and a client seldom
+    leaves so soon."""
 
     def __init__(self, receive: Receive, task: asyncio.Task[Any] | None) -> None:
         self.saw_it_leave = False
         self._receive = receive
         self._task = task
+        self._reason: HeadgateError | None = None
         self._watcher: asyncio.Task[None] | None = None
         loop = asyncio.get_running_loop()
         self._begin = loop.call_later(_WATCH_AFTER_S, self._start)
 
     def end(self) -> None:
         """Stops watching."""
+        self._task = None
         self._begin.cancel()
         if self._watcher is not None:
             self._watcher.cancel()
+
+    def stop(self, reason: HeadgateError) -> None:
+        """Cancels the call, once, and says why."""
+        if self._reason is None and self._task is not None:
+            self._reason = reason
+            self._task.cancel()
+
+    def reason(self) -> HeadgateError | None:
+        """Why the call was cancelled, which is over with this; None if it was not from here."""
+        if self._reason is None or self._task is None or self._task.uncancel():
+            return None
+        return self._reason
 
     def _start(self) -> None:
         self._watcher = asyncio.ensure_future(self._until_gone())
@@ -216,9 +319,9 @@ class _Watch:
     async def _until_gone(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
             pass
-        self.saw_it_leave = True
-        if self._task is not None:
-            self._task.cancel()
+        if self._reason is None:
+            self.saw_it_leave = True
+            self.stop(Closed("the client has left"))
 
 
 def _reply_headers(reply: Reply, key: bytes) -> Headers:
@@ -246,16 +349,24 @@ async def _send_whole(status: int, headers: Headers, content: bytes, send: Send)
     await send({"type": "http.response.body", "body": content})
 
 
-async def _send_stream(operation: str, reply: Reply, headers: Headers, send: Send) -> None:
+async def _send_stream(
+    operation: str, reply: Reply, headers: Headers, watch: _Watch, send: Send
+) -> None:
     """Chunks as they come. A break after the head is told in-band: the status is long gone, and a
     clean end would pass a cut answer off as a whole one."""
+    last, has_begun = b"", False
     try:
         await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+        has_begun = True
         async for chunk in reply.body:
             await send({"type": "http.response.body", "body": chunk, "more_body": True})
-        last = b""
     except HeadgateError as error:
         last = in_band_error(operation, error)
+    except asyncio.CancelledError:
+        reason = watch.reason() if has_begun else None
+        if reason is None:
+            raise
+        last = in_band_error(operation, reason)
     finally:
         await reply.body.aclose()
     await send({"type": "http.response.body", "body": last})

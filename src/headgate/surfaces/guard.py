@@ -11,7 +11,8 @@ import ipaddress
 from collections.abc import Iterable
 from urllib.parse import urlsplit
 
-from headgate.errors import BadRequest
+from headgate.config import Config
+from headgate.errors import BadRequest, ConfigError, Problem
 from headgate.types import Secret
 
 _LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -25,6 +26,13 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return host.lower() == "localhost"
+
+
+def check_exposure(config: Config) -> None:
+    """Raises ConfigError where the admin routes would be open to other machines."""
+    if not is_loopback(config.server.host) and not config.server.admin_token:
+        wanted = "set server.admin_token (for instance to ${HEADGATE_ADMIN_TOKEN}), or listen on "
+        raise ConfigError([Problem("server.admin_token", f"{wanted}127.0.0.1")])
 
 
 def require_admin(

@@ -13,11 +13,12 @@ import msgspec
 from headgate.admission_head import read_head
 from headgate.core.canonical import parse_object
 from headgate.core.units import parse_duration
-from headgate.errors import BadRequest, UpstreamGarbled
+from headgate.errors import BadRequest, UpstreamGarbled, WrongMethod
 from headgate.runtime import Runtime
 from headgate.stream import Whole
 from headgate.surfaces.exposition import Exposition
 from headgate.surfaces.guard import require_admin
+from headgate.surfaces.readiness import Readiness
 from headgate.types import Entry, Headers, Selection
 
 JSON: Headers = ((b"content-type", b"application/json"),)
@@ -47,7 +48,8 @@ class Route(NamedTuple):
 class Operations:
     """Answers by exact path; anything else is 404, and each route says whom it serves."""
 
-    def __init__(self, runtime: Runtime) -> None:
+    def __init__(self, runtime: Runtime, readiness: Readiness | None = None) -> None:
+        self._readiness = readiness or Readiness()
         self._runtime = runtime
         self._server = runtime.config.server
         self._exposition = Exposition(runtime)
@@ -73,7 +75,8 @@ class Operations:
         if route is None:
             raise BadRequest(f"no such route: {path[:200]}", status=404, code="no_such_route")
         if method not in (route.method, "HEAD" if route.method == "GET" else ""):
-            raise BadRequest(f"{path} takes {route.method}", status=405, code="wrong_method")
+            allow = "GET, HEAD" if route.method == "GET" else route.method
+            raise WrongMethod(f"{path} takes {route.method}", allow=allow)
         if route.admin:
             client = scope.get("client") or ("", 0)
             token = self._server.admin_token
@@ -84,7 +87,8 @@ class Operations:
         return Answer(200, b'{"status":"ok"}')
 
     async def _ready(self, scope: dict[str, Any], body: bytes) -> Answer:
-        return Answer(200, b'{"status":"ready"}')
+        status, report = self._readiness.report(self._runtime.checks)
+        return Answer(status, msgspec.json.encode(report))
 
     async def _metrics(self, scope: dict[str, Any], body: bytes) -> Answer:
         accept = dict(scope["headers"]).get(b"accept", b"").decode("latin-1")
@@ -95,7 +99,7 @@ class Operations:
     async def _numbers(self, scope: dict[str, Any], body: bytes) -> Answer:
         # A disk tier is asked how much it holds, and may keep whoever asks waiting.
         numbers = await self._runtime.off_loop(self._runtime.stats)
-        return Answer(200, msgspec.json.encode(numbers))
+        return Answer(200, msgspec.json.encode({**numbers, "reload": self._readiness.reload()}))
 
     async def _clear(self, scope: dict[str, Any], body: bytes) -> Answer:
         """Removes what the JSON body selects; an empty body means everything."""

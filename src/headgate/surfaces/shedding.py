@@ -55,6 +55,10 @@ class Door:
         self._late_s = (0.0, 0.0)
         self._timer: asyncio.TimerHandle | None = None
 
+    def adjust(self, settings: ShedSettings) -> None:
+        """From now on `settings` say who is let in; who is inside stays."""
+        self._settings = settings
+
     def enter(self) -> None:
         """A call comes in; it must `leave`, too. Raises QueueFull."""
         reason = why_shed(self._settings, self.lag_s, self._memory_bytes, self.inside)

@@ -1,0 +1,132 @@
+"""What of a runtime may outlive a change of its configuration: stores, connections, breakers.
+
+A part goes on under the next configuration if every setting that it was made with is the same.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from pathlib import Path
+from typing import NamedTuple
+
+from headgate import pipeline
+from headgate.clock import Clock
+from headgate.config import Config, ProviderConfig
+from headgate.pipeline import Resilience
+from headgate.providers.wire import Wire
+from headgate.providers.wire_client import open_wire
+from headgate.stores.base import FastStore, SharedStore
+from headgate.stores.memory import MemoryStore
+from headgate.stores.sqlite import SqliteStore
+from headgate.stores.tiers import Tiers
+from headgate.types import EVERYTHING, Secret
+
+
+class Parts(NamedTuple):
+    """Made for `config`; `wires` by the name of their provider."""
+
+    config: Config
+    tiers: Tiers
+    wires: dict[str, Wire]
+    resilience: Resilience
+
+
+def open_parts(config: Config, clock: Clock, before: Parts | None = None) -> Parts:
+    """Parts for `config`, those of `before` among them that fit it."""
+    wires = {
+        name: _known_wire(name, settings, before) or open_wire(settings)
+        for name, settings in config.providers.items()
+        if settings.kind != "fake"
+    }
+    return Parts(config, _tiers(config, clock, before), wires, _resilience(config, clock, before))
+
+
+async def release(parts: Parts, kept: Parts) -> None:
+    """Closes what `kept` has not taken over; on the event loop that used it."""
+    still_open = {id(wire) for wire in kept.wires.values()}
+    for wire in parts.wires.values():
+        if id(wire) not in still_open:
+            await wire.aclose()
+    if parts.tiers is not kept.tiers:
+        parts.tiers.unfollow()
+    if parts.tiers.below is not kept.tiers.below:
+        await asyncio.to_thread(parts.tiers.close)
+
+
+def _resilience(config: Config, clock: Clock, before: Parts | None) -> Resilience:
+    """What breakers have learned is worth nothing for another provider, or another key."""
+    if before is not None and _guarded(config) == _guarded(before.config):
+        return before.resilience
+    return pipeline.resilience(config, clock)
+
+
+def _guarded(config: Config) -> tuple[object, ...]:
+    """Every setting that breakers, gates and budgets depend on."""
+    providers = {name: _revealed(settings) for name, settings in config.providers.items()}
+    return config.breaker, config.retry, config.models, providers
+
+
+def _revealed(settings: ProviderConfig) -> tuple[object, ...]:
+    values = [getattr(settings, field.name) for field in dataclasses.fields(settings)]
+    return tuple(
+        tuple(secret.reveal() for secret in ([value] if isinstance(value, Secret) else value))
+        if isinstance(value, Secret | tuple)
+        else value
+        for value in values
+    )
+
+
+def _known_wire(name: str, settings: ProviderConfig, before: Parts | None) -> Wire | None:
+    known = None if before is None else before.config.providers.get(name)
+    if before is None or known is None or _place(known) != _place(settings):
+        return None
+    return before.wires.get(name)
+
+
+def _place(provider: ProviderConfig) -> tuple[object, ...]:
+    return provider.kind, provider.base_url, provider.connections_max
+
+
+def _tiers(config: Config, clock: Clock, before: Parts | None) -> Tiers:
+    """Memory keeps what it holds, as far as its new bounds allow."""
+    if before is None:
+        return Tiers(_memory(config), _disk(config, clock), clock)
+    tiers = before.tiers
+    keeps_memory = _memory_bounds(config) == _memory_bounds(before.config)
+    keeps_disk = _disk_bounds(config) == _disk_bounds(before.config)
+    if keeps_memory and keeps_disk:
+        return tiers
+    memory = tiers.memory if keeps_memory else _refilled(_memory(config), before, clock)
+    return Tiers(memory, tiers.below if keeps_disk else _disk(config, clock), clock)
+
+
+def _refilled(memory: FastStore, before: Parts, clock: Clock) -> FastStore:
+    now_s, most = clock.epoch(), before.config.cache.maxsize
+    # The most recently used come first, and are to go last.
+    for entry in reversed(before.tiers.memory.list(EVERYTHING, now_s=now_s, limit=most)):
+        memory.put(entry, now_s)
+    return memory
+
+
+def _memory_bounds(config: Config) -> tuple[int, int, float]:
+    return config.cache.maxsize, config.cache.max_bytes, config.cache.max_stale
+
+
+def _memory(config: Config) -> FastStore:
+    return MemoryStore(*_memory_bounds(config))
+
+
+def _disk_bounds(config: Config) -> tuple[object, ...]:
+    """Empty where nothing is kept on disk."""
+    cache = config.cache
+    if not (cache.enabled and cache.persist):
+        return ()
+    return cache.persist_path, cache.persist_max_bytes, cache.max_stale
+
+
+def _disk(config: Config, clock: Clock) -> SharedStore | None:
+    cache = config.cache
+    if not _disk_bounds(config):
+        return None
+    return SqliteStore(Path(cache.persist_path), cache.persist_max_bytes, clock, cache.max_stale)
