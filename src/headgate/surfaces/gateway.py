@@ -28,6 +28,8 @@ Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 _WATCH_AFTER_S = 0.05
+_NOT_SPOKEN = frozenset({"0.9", "2.0"})
+"""Versions that the parser below lets pass although it reads them as if they were 1.1."""
 
 logger = logging.getLogger("headgate.gateway")
 
@@ -66,7 +68,7 @@ class Gateway:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             route = DATA_PLANE.get(scope["path"])
-            if route is None:
+            if route is None or scope.get("http_version") in _NOT_SPOKEN:
                 await self._operate(scope, receive, send)
             else:
                 await self._admit(route, scope, receive, send)
@@ -127,6 +129,8 @@ class Gateway:
     async def _operate(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Everything that is not a call: models, health, numbers, administration."""
         try:
+            if scope.get("http_version") in _NOT_SPOKEN:
+                raise BadRequest("HTTP/1.1 is spoken here", status=505, code="wrong_version")
             head = read_head(scope["headers"])
             body = await read_body(head.announced_bytes, receive, self._body_max_bytes)
             answer = await self._operations.answer(scope, body)
