@@ -7,6 +7,7 @@ import http.client
 import json
 import socket
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple, Protocol
@@ -18,6 +19,7 @@ from headgate.config import Config, ProviderConfig
 from headgate.layers.settings import BreakerConfig, CacheConfig, RetryConfig
 from headgate.runtime import Runtime
 from headgate.surfaces.gateway import Gateway
+from headgate.surfaces.paced import paced
 from headgate.types import Secret
 
 JSON = {"content-type": "application/json"}
@@ -106,7 +108,8 @@ class Gate(Address):
         self._app = _Located(gateway)
         self._server = uvicorn.Server(
             uvicorn.Config(
-                self._app, http="httptools", loop="uvloop", ws="none", lifespan="on",
+                self._app, http=paced(config.server.write_timeout),  # type: ignore[arg-type]
+                loop="uvloop", ws="none", lifespan="on",
                 log_level="warning", log_config=None, access_log=False, server_header=False,
                 proxy_headers=False, timeout_graceful_shutdown=5,
             )
@@ -133,6 +136,23 @@ class Gate(Address):
             return [repr(task.get_coro()) for task in others]
 
         return asyncio.run_coroutine_threadsafe(look(), self.loop).result(10)
+
+    @contextmanager
+    def blocked(self, at_least_s: float) -> Iterator[None]:
+        """Its loop does nothing from here until the end of the block, and for so many seconds."""
+        begun, ended = threading.Event(), threading.Event()
+
+        def stand_still() -> None:
+            begun.set()
+            started_s = time.monotonic()
+            ended.wait(20)
+            time.sleep(max(0.0, started_s + at_least_s - time.monotonic()))
+
+        assert self._app.loop is not None
+        self._app.loop.call_soon_threadsafe(stand_still)
+        begun.wait(10)
+        yield
+        ended.set()
 
     def stats(self) -> dict[str, Any]:
         return self.runtime.stats()

@@ -42,6 +42,8 @@ class ServerConfig:
     """How long running calls may finish after SIGTERM."""
     body_max_bytes: Annotated[Bytes, Bounds(1024)] = 10_000_000
     """A larger request body is refused with 413."""
+    write_timeout: Annotated[Seconds, Bounds(0, above=True)] = 60.0
+    """A client that reads nothing of its answer for so long loses its connection."""
 
 
 @dataclass(frozen=True)

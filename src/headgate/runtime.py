@@ -68,7 +68,7 @@ class Runtime:
     def __init__(self, config: Config | None = None, *, clock: Clock | None = None) -> None:
         self.config = config or Config()
         self.clock = clock = clock or SystemClock()
-        self.metrics = Metrics()
+        self.metrics = Metrics(listed={*self.config.models, *self.config.cache.models})
         cache = self.config.cache
         self._memory = MemoryStore(cache.maxsize, cache.max_bytes, cache.max_stale)
         self.tiers = Tiers(self._memory, _disk(self.config, self.clock), self.clock)

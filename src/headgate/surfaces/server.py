@@ -23,6 +23,7 @@ from headgate.errors import ConfigError, Problem
 from headgate.runtime import Runtime
 from headgate.surfaces.gateway import Gateway
 from headgate.surfaces.guard import is_loopback
+from headgate.surfaces.paced import paced
 
 CONFIG_VARIABLE = "HEADGATE_CONFIG"
 HOST_VARIABLE = "HEADGATE_SERVER_HOST"
@@ -91,7 +92,7 @@ def uvicorn_settings(app: Gateway | str, server: ServerConfig) -> uvicorn.Config
         factory=isinstance(app, str),
         workers=server.workers,
         loop="uvloop",
-        http="httptools",
+        http=paced(server.write_timeout),  # type: ignore[arg-type]
         ws="none",
         lifespan="on",
         log_level="warning",
