@@ -13,7 +13,7 @@ import os
 import socket
 import ssl
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, cast
 
 from aiohttp import (
     ClientConnectionResetError,
@@ -43,6 +43,7 @@ from headgate.errors import (
     UpstreamUnreachable,
 )
 from headgate.providers.wire import WireLimits, WireReply
+from headgate.providers.wire_names import LookupTooSlow, Names
 from headgate.providers.wire_socket import own_socket
 from headgate.types import Headers
 
@@ -71,7 +72,8 @@ class AiohttpWire:
     same for a GET that was written.
     """
 
-    def __init__(self, connections_max: int) -> None:
+    def __init__(self, connections_max: int, names: Names | None = None) -> None:
+        self._names = names or Names()
         self._connections_max = connections_max
         self._session: ClientSession | None = None
         self._is_closed = False
@@ -102,6 +104,7 @@ class AiohttpWire:
         session, self._session = self._session, None
         if session is not None:
             await session.close()
+        await self._names.close()
 
     def _open(self) -> ClientSession:
         """The library wants its pool made inside the loop that uses it."""
@@ -112,6 +115,8 @@ class AiohttpWire:
                 limit=self._connections_max,
                 keepalive_timeout=_POOL_IDLE_S,
                 socket_factory=own_socket,
+                # Typed as the library's own class, of which it calls two methods.
+                resolver=cast(Any, self._names),
             ),
             headers=_HEADERS,
             skip_auto_headers=("content-type",),
@@ -310,6 +315,8 @@ def _why(error: ClientError) -> str:
     if isinstance(reason, ssl.SSLError):
         # Its number is OpenSSL's, and would read as another one of the system's.
         return getattr(reason, "verify_message", "") or reason.reason or "TLS failed"
+    if isinstance(reason, LookupTooSlow):
+        return f"its host name was {reason.strerror}"
     if isinstance(reason, socket.gaierror):
         return "its host name cannot be resolved"
     if isinstance(reason, OSError) and reason.errno and reason.errno > 0:
