@@ -129,11 +129,12 @@ class Gate(Address):
         return self._app.loop
 
     def tasks(self) -> list[str]:
-        """What runs in its loop, this question left out."""
+        """What runs in its loop, without this question and without what runs as long as it does."""
 
         async def look() -> list[str]:
             others = asyncio.all_tasks() - {asyncio.current_task()}
-            return [repr(task.get_coro()) for task in others]
+            running = [repr(task.get_coro()) for task in others]
+            return [task for task in running if "Tiers._follow_for_ever" not in task]
 
         return asyncio.run_coroutine_threadsafe(look(), self.loop).result(10)
 

@@ -14,11 +14,16 @@ SHOWN: dict[int, str] = {
     6: "test_tls.py",
     9: "test_cut_streams.py",
     10: "test_malformed_json.py",
+    11: "test_truncated_sse.py",
     12: "test_sse_oddities.py",
     13: "test_wrong_content_type.py",
     14: "test_endless_reply.py",
     16: "test_client_leaves.py",
     17: "test_slow_reader.py",
+    20: "test_killed_writer.py",
+    22: "test_disk_full.py",
+    23: "test_corrupt_file.py",
+    24: "test_disk_errors.py",
     28: "test_clock_jump.py",
     32: "test_cardinality.py",
     33: "test_ambiguous_json.py",
@@ -36,7 +41,6 @@ ELSEWHERE: dict[int, str] = {
 
 _BREAKER = "waits for the breaker, retries and fallbacks to be in the stack"
 _LIFE = "waits for the server's life: signals, reload, slow connections"
-_NEXT = "is the next to be written, in this order"
 _SHARED = "waits for the shared store"
 _LEDGER = "waits for keys, budgets and the ledger"
 _JOBS = "waits for durable batches"
@@ -45,7 +49,6 @@ TO_COME: dict[int, str] = {
     **dict.fromkeys((29, 30, 31, 34), _LIFE),
     **dict.fromkeys((25, 26, 27, 41), _SHARED),
     **dict.fromkeys((39, 40), _LEDGER),
-    **dict.fromkeys((11, 20, 22, 23, 24), _NEXT),
     21: _JOBS,
 }
 """Why there is no file yet."""
