@@ -25,7 +25,7 @@ def test_a_stream_that_went_on_while_we_were_busy_is_whole(
 ) -> None:
     lab = open_lab(idle_timeout=LIMIT_S)
     pause = Pause()
-    lab.server.script(Usual(0, 4), pause, Usual(4))
+    lab.server.script(Usual(0, 6), pause, Usual(6))
     asked = fields_for(path, stream=True)
     with lab.raw(KEY, asked) as client:
         begun = client.send(asking(path, asked)).until(b"\n\n")
@@ -76,7 +76,7 @@ def test_a_provider_that_says_nothing_is_given_up_all_the_same(
 ) -> None:
     lab = open_lab(first_byte_timeout=LIMIT_S, idle_timeout=LIMIT_S)
     lab.server.script(Stall(at_chunk=0))
-    lab.server.script(Usual(0, 4), Stall(at_chunk=4), model="stream")
+    lab.server.script(Usual(0, 6), Stall(at_chunk=6), model="stream")
     streamed = fields_for(CHAT, stream=True, model="stream")
     for number, asked in enumerate((fields_for(CHAT), streamed), 1):
         with lab.raw(KEY, asked) as client:

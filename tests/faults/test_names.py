@@ -5,6 +5,7 @@ everything else goes on meanwhile.
 
 from __future__ import annotations
 
+import dataclasses
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -67,7 +68,7 @@ def lab(open_lab: Callable[..., Lab], service: Service) -> Lab:
             name: ProviderConfig(kind=each.kind, base_url=each.base_url.replace("127.0.0.1", NAME))
             for name, each in found.providers.items()
         }
-        return Config(providers=named)
+        return dataclasses.replace(found, providers=named)
 
     return open_lab(configured)
 
