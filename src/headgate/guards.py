@@ -180,6 +180,9 @@ class Guards:
                 (DEPLOYMENT, self.deployments.get(place.deployment, now_s)),
             )
         for gate, guard in held:
+            if guard is self.credentials.shared:
+                # There was no place for a gate of its own: nobody is refused for another's key.
+                continue
             permit = guard.admit(now_s)
             if isinstance(guard, Breaker) and guard.has_events:
                 self.note(gate, _name_of(gate, place), guard)
@@ -194,8 +197,9 @@ class Guards:
         if not self._settings.is_enabled:
             return 0.0
         place = self._place(call, target)
+        gate = self.credentials.get(place.credential, now_s)
         waits = (
-            self.credentials.get(place.credential, now_s).retry_after_s(now_s),
+            0.0 if gate is self.credentials.shared else gate.retry_after_s(now_s),
             self.endpoints.get(place.endpoint, now_s).retry_after_s(now_s),
             self.deployments.get(place.deployment, now_s).retry_after_s(now_s),
         )
