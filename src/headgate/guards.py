@@ -170,25 +170,19 @@ class Guards:
         if not settings.is_enabled:
             return passage
         if is_callable:
-            held: tuple[tuple[str, Breaker | Gate], ...] = (
+            asked: tuple[tuple[str, Breaker | Gate], ...] = (
                 (DEPLOYMENT, self.deployments.get(place.deployment, now_s)),
             )
         else:
-            held = (
-                (CREDENTIAL, self.credentials.get(place.credential, now_s)),
-                (ENDPOINT, self.endpoints.get(place.endpoint, now_s)),
-                (DEPLOYMENT, self.deployments.get(place.deployment, now_s)),
-            )
-        for gate, guard in held:
-            if guard is self.credentials.shared:
-                # There was no place for a gate of its own: nobody is refused for another's key.
-                continue
+            asked = self._asked(place, now_s)
+        for gate, guard in asked:
             permit = guard.admit(now_s)
             if isinstance(guard, Breaker) and guard.has_events:
                 self.note(gate, _name_of(gate, place), guard)
             if isinstance(permit, Refusal):
                 passage.release(now_s)
-                raise _refused(call.target, gate, permit)
+                wait_s = _longest_s(asked, now_s)
+                raise _refused(call.target, gate, permit.reason, wait_s)
             passage.hold(gate, guard, permit)
         return passage
 
@@ -196,14 +190,7 @@ class Guards:
         """How long `target` would be refused from now on; 0 if it would be asked. Looks only."""
         if not self._settings.is_enabled:
             return 0.0
-        place = self._place(call, target)
-        gate = self.credentials.get(place.credential, now_s)
-        waits = (
-            0.0 if gate is self.credentials.shared else gate.retry_after_s(now_s),
-            self.endpoints.get(place.endpoint, now_s).retry_after_s(now_s),
-            self.deployments.get(place.deployment, now_s).retry_after_s(now_s),
-        )
-        return max(_FOR_EVER_S if wait is None else wait for wait in waits)
+        return _longest_s(self._asked(self._place(call, target), now_s), now_s)
 
     def is_failing(self, call: Call, now_s: float) -> bool:
         """Whether a breaker of `call.target` would refuse now."""
@@ -257,6 +244,16 @@ class Guards:
         """How long the answers of one deployment took to begin."""
         return self._waits.get((target.provider, target.model), now_s)
 
+    def _asked(self, place: Place, now_s: float) -> tuple[tuple[str, Breaker | Gate], ...]:
+        """Who is asked for leave, the credential's gate first. It is left out where the registry
+        had no place for it: nobody is refused for what somebody else's key was told."""
+        gate = self.credentials.get(place.credential, now_s)
+        breakers = (
+            (ENDPOINT, self.endpoints.get(place.endpoint, now_s)),
+            (DEPLOYMENT, self.deployments.get(place.deployment, now_s)),
+        )
+        return breakers if gate is self.credentials.shared else ((CREDENTIAL, gate), *breakers)
+
     def _place(self, call: Call, target: Target) -> Place:
         request = call.request
         is_callable = isinstance(request, Invocation)
@@ -298,11 +295,17 @@ def _digest(credential: tuple[tuple[bytes, bytes], ...]) -> str:
     return said.hexdigest()[:_DIGEST_CHARS]
 
 
-def _refused(target: Target, gate: str, refusal: Refusal) -> Refused:
-    wait_s = refusal.retry_after_s
-    when = "" if wait_s is None else f"; it is asked again in {wait_s:.1f} s"
-    if gate == CREDENTIAL and refusal.reason != AUTHENTICATION:
-        why = "is throttled" if refusal.reason == THROTTLE else "has used up its quota"
-        return RateLimited(f"the credential for {target.name} {why}{when}", retry_after_s=wait_s)
+def _longest_s(guards: tuple[tuple[str, Breaker | Gate], ...], now_s: float) -> float:
+    """When the last of them would give leave: who is told the time of another comes in vain."""
+    waits = [guard.retry_after_s(now_s) for _, guard in guards]
+    return max(_FOR_EVER_S if wait is None else wait for wait in waits)
+
+
+def _refused(target: Target, gate: str, reason: str, wait_s: float) -> Refused:
+    after_s = None if wait_s == _FOR_EVER_S else wait_s
+    when = "" if after_s is None else f"; it is asked again in {after_s:.1f} s"
+    if gate == CREDENTIAL and reason != AUTHENTICATION:
+        why = "is throttled" if reason == THROTTLE else "has used up its quota"
+        return RateLimited(f"the credential for {target.name} {why}{when}", retry_after_s=after_s)
     why = "refuses our credential" if gate == CREDENTIAL else "keeps failing"
-    return BreakerOpen(f"{target.name} {why}{when}", retry_after_s=wait_s)
+    return BreakerOpen(f"{target.name} {why}{when}", retry_after_s=after_s)
