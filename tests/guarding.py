@@ -23,7 +23,7 @@ BOB: Headers = ((b"authorization", b"Bearer bob"),)
 
 
 class Scene:
-    """Guards whose time passes when `wait` says so; `a` has a key of its own, `b` has none."""
+    """Guards whose clock a test moves; `a` has a key of its own, `b` has none."""
 
     def __init__(self, **changes: Any) -> None:
         self.clock = FakeClock()
