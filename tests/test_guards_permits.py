@@ -225,3 +225,17 @@ def test_failures_to_connect_open_the_endpoint_at_any_volume() -> None:
 def test_a_retry_after_of_a_fault_lengthens_the_open_time(scene: Scene) -> None:
     scene.call(*[BAD] * 3, Outcome(FAULT, "server_error", gate="deployment", retry_after_s=100.0))
     assert scene.refused().retry_after_s == pytest.approx(100)
+
+
+def test_open_times_differ_between_targets_and_are_the_same_in_a_replay() -> None:
+    def waits() -> list[float]:
+        scene = Scene(breaker=BreakerSettings(calls_min=4))
+        for model in ("m", "n"):
+            scene.call(*[BAD] * 4, call=to("a", model))
+        return [scene.wait_s(to("a", model)) for model in ("m", "n")]
+
+    first = waits()
+    assert first[0] != first[1]
+    assert waits() == first
+    # By another process, whose strings hash to other numbers.
+    assert first == pytest.approx([3.671108, 2.914536])

@@ -5,7 +5,7 @@ to several of them, the real layers above, and virtual time that clock and loop 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
 from typing import Any, TypeVar
 
 import msgspec
@@ -13,7 +13,7 @@ import virtualtime
 
 from headgate.config import Config, ProviderConfig
 from headgate.core.splitmix import uniform
-from headgate.errors import UpstreamUnreachable
+from headgate.errors import HeadgateError, UpstreamUnreachable
 from headgate.pipeline import by_target, per_target, resilience, stack
 from headgate.stream import Whole
 from headgate.types import Call, Headers, Reply, Route, Service, Target, WireRequest
@@ -56,10 +56,15 @@ class Body:
 
     def __init__(self, *pieces: bytes | float | Exception) -> None:
         self._pieces = pieces
+        self._generator: AsyncGenerator[bytes, None] | None = None
         self.read = 0
         self.closes = 0
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        self._generator = self._read()
+        return self._generator
+
+    async def _read(self) -> AsyncGenerator[bytes, None]:
         for piece in self._pieces:
             self.read += 1
             if isinstance(piece, Exception):
@@ -71,6 +76,8 @@ class Body:
 
     async def aclose(self) -> None:
         self.closes += 1
+        if self._generator is not None:
+            await self._generator.aclose()
 
 
 Step = Callable[[], Reply]
@@ -179,3 +186,11 @@ async def content_of(reply: Reply) -> bytes:
         return b"".join([chunk async for chunk in reply.body])
     finally:
         await reply.body.aclose()
+
+
+async def settled(scene: Scene, call: Call) -> Reply | HeadgateError:
+    """What comes out, an error of ours as a value."""
+    try:
+        return await scene.ask(call)
+    except HeadgateError as raised:
+        return raised

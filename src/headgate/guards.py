@@ -272,11 +272,15 @@ class Guards:
         breaker = settings.breaker
         return breaker.slow_first_token_s if call.streamed else breaker.slow_total_s
 
+    def _seed_of(self, key: object) -> int:
+        """Another one for each, and the same in a replay: `hash` of a string is not."""
+        return self._seed ^ int.from_bytes(hashlib.sha256(repr(key).encode()).digest()[:8])
+
     def _breaker(self, key: object, now_s: float) -> Breaker:
-        return Breaker(self._settings.breaker, now_s, seed=self._seed ^ hash(key))
+        return Breaker(self._settings.breaker, now_s, seed=self._seed_of(key))
 
     def _gate(self, key: object, now_s: float) -> Gate:
-        return Gate(self._settings.gate, now_s, seed=self._seed ^ hash(key))
+        return Gate(self._settings.gate, now_s, seed=self._seed_of(key))
 
 
 _FOR_EVER_S = float("inf")
