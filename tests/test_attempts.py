@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from tries import DELTA, FINISH, JSON, ROLE, SSE, WORDS, Body, content_of, good, status
 
-from headgate.attempts import Tried, answered, failed, outcome_of, tried, when_over
+from headgate.attempts import Kept, Tried, answered, failed, outcome_of, tried, when_over
 from headgate.core.allowance import (
     ATTEMPTS,
     BUDGET,
@@ -214,6 +214,48 @@ def test_letting_go_of_a_reply_closes_its_body() -> None:
     body = Body()
     asyncio.run(Tried(OUTCOMES["ok"], Reply(200, SSE, body)).aclose())
     assert body.closes == 1
+
+
+# Keeping the last.
+
+
+def test_of_several_failures_the_last_is_kept_and_the_others_are_closed() -> None:
+    bodies = [Body() for _ in range(3)]
+
+    async def act() -> Tried:
+        async with Kept() as kept:
+            for body in bodies:
+                await kept.tried(Tried(OUTCOMES["overloaded"], Reply(200, SSE, body)))
+            kept.refused(BreakerOpen("no"))
+            return kept.hand_on()
+
+    last = asyncio.run(act())
+    assert last.reply is not None
+    assert last.reply.body is bodies[2]
+    assert [body.closes for body in bodies] == [1, 1, 0]
+
+
+def test_what_is_kept_and_not_handed_on_is_closed_whatever_happens() -> None:
+    body = Body()
+
+    async def act() -> None:
+        async with Kept() as kept:
+            await kept.tried(Tried(OUTCOMES["overloaded"], Reply(200, SSE, body)))
+            raise asyncio.CancelledError
+
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(act())
+    assert body.closes == 1
+
+
+@pytest.mark.parametrize("waits", [(9.0, 3.0, 5.0), (None, 3.0), (3.0, None), (5.0, 3.0, None)])
+def test_of_several_refusals_the_one_that_ends_first_is_told(waits: tuple[float | None]) -> None:
+    kept = Kept()
+    for wait_s in waits:
+        kept.refused(BreakerOpen("no", retry_after_s=wait_s))
+    with pytest.raises(BreakerOpen) as raised:
+        kept.hand_on()
+    assert raised.value.retry_after_s == 3
 
 
 # Handing on.

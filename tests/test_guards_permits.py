@@ -239,3 +239,15 @@ def test_open_times_differ_between_targets_and_are_the_same_in_a_replay() -> Non
     assert waits() == first
     # By another process, whose strings hash to other numbers.
     assert first == pytest.approx([3.671108, 2.914536])
+
+
+def test_changes_of_state_are_counted_under_a_bounded_number_of_names() -> None:
+    scene = Scene()
+    for number in range(5_000):  # of which no more than 4 096 are open at a time
+        call = to("a", f"invented-{number}")
+        scene.call(*[BAD] * 4, call=call)
+        scene.clock.advance(1)
+    transitions = scene.guards.transitions
+    assert 4_000 < len(transitions) < 4_100
+    assert transitions.total() == 5_000
+    assert transitions["deployment", "(others)", "closed", "open", "fault_ratio"] > 900

@@ -36,6 +36,9 @@ from headgate.types import Call, Invocation, Target
 
 _CLIENTS = "client:"
 _DIGEST_CHARS = 16
+_TRANSITIONS_MAX = 4_096
+_OTHERS = "(others)"
+"""Stands for all names once so many were counted: clients may invent them."""
 
 
 class GuardSettings(Struct, frozen=True):
@@ -232,7 +235,9 @@ class Guards:
                 credential.reopen(now_s)
 
     def note(self, gate: str, name: str, breaker: Breaker) -> None:
-        """Takes down what happened at a breaker."""
+        """Takes down what happened at a breaker, of so many names at most."""
+        if len(self.transitions) >= _TRANSITIONS_MAX:
+            name = _OTHERS
         for event in breaker.take_events():
             self.transitions[gate, name, event.before, event.after, event.reason] += 1
 
@@ -245,14 +250,19 @@ class Guards:
         return self._waits.get((target.provider, target.model), now_s)
 
     def _asked(self, place: Place, now_s: float) -> tuple[tuple[str, Breaker | Gate], ...]:
-        """Who is asked for leave, the credential's gate first. It is left out where the registry
-        had no place for it: nobody is refused for what somebody else's key was told."""
-        gate = self.credentials.get(place.credential, now_s)
-        breakers = (
-            (ENDPOINT, self.endpoints.get(place.endpoint, now_s)),
-            (DEPLOYMENT, self.deployments.get(place.deployment, now_s)),
-        )
-        return breakers if gate is self.credentials.shared else ((CREDENTIAL, gate), *breakers)
+        """Who is asked for leave, the credential's gate first. What a registry had no place for has
+        no guard: nobody is refused for what somebody else's key or model was told."""
+        credentials, endpoints, deployments = self.credentials, self.endpoints, self.deployments
+        gate = credentials.get(place.credential, now_s)
+        endpoint = endpoints.get(place.endpoint, now_s)
+        deployment = deployments.get(place.deployment, now_s)
+        asked: tuple[tuple[str, Breaker | Gate], ...] = (
+            (CREDENTIAL, gate), (ENDPOINT, endpoint), (DEPLOYMENT, deployment),
+        )  # fmt: skip
+        shared = (credentials.shared, endpoints.shared, deployments.shared)
+        if shared == (None, None, None):
+            return asked
+        return tuple(named for named in asked if not any(named[1] is one for one in shared))
 
     def _place(self, call: Call, target: Target) -> Place:
         request = call.request

@@ -16,9 +16,9 @@ from headgate.types import GENERATE, OPERATIONS
 CHOICE = {"index": 0, "message": {"content": "Paris"}, "finish_reason": "stop"}
 
 
-def no_answer(content: bytes, operation: str = "chat") -> bool:
+def no_answer(content: bytes, operation: str = "chat", *, streamed: bool = False) -> bool:
     verdict = judge(operation, 200, content, limit_explicit=False)
-    return is_no_answer(operation, verdict, content)
+    return is_no_answer(operation, verdict, content, streamed=streamed)
 
 
 NONE = [b"", b"<html>log in</html>", b'{"choices":[{"in', b"[]", b'"Paris"', b"null", b"5",
@@ -73,3 +73,12 @@ def test_any_bytes_are_judged_and_an_answer_is_always_a_json_object(
 ) -> None:
     if not no_answer(content, operation):
         assert isinstance(json.loads(content), dict)
+
+
+@pytest.mark.parametrize("content", [b"data: {}\n\n", b"event: ping\n\n", b": ping\n\n"])
+def test_events_under_another_name_are_an_answer_where_a_stream_was_asked_for(
+    content: bytes,
+) -> None:
+    assert not no_answer(content, streamed=True)
+    assert no_answer(content)
+    assert no_answer(b"<html>", streamed=True)
