@@ -185,7 +185,9 @@ def test_callables_are_guarded_by_model_where_that_is_wanted() -> None:
 
 def test_switched_off_nothing_is_guarded() -> None:
     scene = Scene(is_enabled=False)
-    assert scene.guards.admit(a_call(), scene.now_s) is None
+    scene.call(*[BAD, THROTTLED] * 50)
+    assert not len(scene.guards.deployments)
+    assert scene.guards.attempts == {("a", "server_error"): 50, ("a", "rate_limit"): 50}
     scene.deployment().force("forced_open", scene.now_s)
     assert scene.wait_s() == 0
     assert not scene.guards.is_failing(a_call(), scene.now_s)

@@ -20,13 +20,15 @@ from tries import (
     good,
     run,
     status,
+    unreachable,
 )
 
 from headgate.core.allowance import Allowance, AllowanceSettings
 from headgate.errors import BreakerOpen, RateLimited, StreamBroken, UpstreamFailed
 from headgate.events import looked_at
 from headgate.layers.breaker import breaker
-from headgate.types import Call, Reply, Route, Target
+from headgate.stream import Value
+from headgate.types import Call, Invocation, Reply, Route, Target
 
 
 class Scene(Guarding):
@@ -212,12 +214,27 @@ def test_ten_thousand_calls_admitted_before_it_opened_have_no_say_afterwards() -
     run(act())
 
 
-def test_where_nothing_is_guarded_the_reply_is_handed_on_as_it_is() -> None:
+def test_switched_off_it_counts_attempts_and_refuses_nobody() -> None:
     async def act() -> None:
-        body = Body()
-        scene = Scene(lambda: Reply(200, SSE, body), is_enabled=False)
-        call = allowed(a_call(Route(Target("a", "m"))))
-        assert (await scene.ask(call)).body is body
-        assert call.allowance.attempts == 1
+        scene = Scene(unreachable(), is_enabled=False)
+        for _ in range(50):
+            call = allowed(a_call(Route(Target("a", "m"))))
+            with pytest.raises(UpstreamFailed):
+                await scene.ask(call)
+            assert call.allowance.attempts == 1
+        assert scene.guards.attempts == {("a", "unreachable"): 50}
+
+    run(act())
+
+
+def test_the_value_of_a_callable_that_nothing_guards_is_handed_on_as_it_is() -> None:
+    async def ran() -> None: ...
+
+    async def act() -> None:
+        value = Value.of(1)
+        scene = Scene(lambda: Reply(200, (), value))
+        call = Call("function", "m", Invocation(ran, 1, False), b"", b"", Target("f", "m"))
+        assert (await scene.ask(call)).body is value
+        assert not scene.guards.attempts
 
     run(act())
