@@ -309,3 +309,42 @@ def test_a_callable_passes_and_is_asked_once() -> None:
     raising = Provider(error(StreamBroken("x")))
     outcome, counts, _ = gone_through(call, a=raising)
     assert (type(outcome), counts) == (StreamBroken, {"a": 1})
+
+
+# Many calls.
+
+
+def test_an_outage_of_all_targets_meets_a_tenth_more_than_there_are_calls() -> None:
+    async def act() -> None:
+        scene = Scene(a=Provider(status(408)), b=Provider(status(408)))
+        for name in "ab":
+            scene.deployment(name).force("disabled", scene.clock.monotonic())
+        tasks = []
+        for _ in range(2_000):
+            tasks.append(asyncio.create_task(scene.ask(a_call("a", "b"))))
+            await asyncio.sleep(0.005)
+        replies = await asyncio.gather(*tasks)
+        counts = asked(scene)
+        # Nothing but repeats arrives at b: it takes its floor of 10 in 10 s.
+        assert 2_000 <= counts["a"] <= 2_221
+        assert counts["b"] <= 31
+        told = sum((b"x-should-retry", b"false") in reply.headers for reply in replies)
+        assert told == 2_000
+
+    run(act())
+
+
+def test_weights_are_kept_over_many_calls_and_a_failing_share_goes_to_the_others() -> None:
+    async def act() -> None:
+        routes = [Route(Target("a", "m"), 3.0), Route(Target("b", "m"), 1.0)]
+        scene = Scene(a=Provider(good()), b=Provider(good()))
+        for _ in range(2_000):
+            await scene.ask(a_call(*routes))
+        counts = asked(scene)
+        assert abs(counts["a"] / 2_000 - 0.75) < 0.04
+        await opened(scene, "a")
+        for _ in range(100):
+            assert (await scene.ask(a_call(*routes))).status == 200
+        assert asked(scene) == {"a": counts["a"], "b": counts["b"] + 100}
+
+    run(act())
