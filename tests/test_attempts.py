@@ -302,7 +302,12 @@ def test_where_nothing_is_spent_the_sdk_decides(denied: str) -> None:
     error = UpstreamFailed("gone")
     with pytest.raises(UpstreamFailed):
         failed(Tried(OUTCOMES["reset"], error=error), spent(1, denied))
-    assert error.should_retry is None
+    assert error.should_retry is (None if denied == DEADLINE else False)
+
+
+def test_where_only_one_attempt_is_made_by_configuration_nothing_is_multiplied() -> None:
+    reply = failed(Tried(OUTCOMES["unavailable"], status(503)()), spent(1, ATTEMPTS))
+    assert should_retry(reply) == []
 
 
 def test_what_would_fail_the_same_way_again_is_marked_where_sdks_would_try_it() -> None:
