@@ -36,6 +36,9 @@ from headgate.types import Call, Invocation, Target
 
 _CLIENTS = "client:"
 _DIGEST_CHARS = 16
+_TRANSITIONS_MAX = 4_096
+_OTHERS = "(others)"
+"""Stands for all names once so many were counted: clients may invent them."""
 
 
 class GuardSettings(Struct, frozen=True):
@@ -175,22 +178,19 @@ class Guards:
         if not settings.is_enabled:
             return passage
         if is_callable:
-            held: tuple[tuple[str, Breaker | Gate], ...] = (
+            asked: tuple[tuple[str, Breaker | Gate], ...] = (
                 (DEPLOYMENT, self.deployments.get(place.deployment, now_s)),
             )
         else:
-            held = (
-                (CREDENTIAL, self.credentials.get(place.credential, now_s)),
-                (ENDPOINT, self.endpoints.get(place.endpoint, now_s)),
-                (DEPLOYMENT, self.deployments.get(place.deployment, now_s)),
-            )
-        for gate, guard in held:
+            asked = self._asked(place, now_s)
+        for gate, guard in asked:
             permit = guard.admit(now_s)
             if isinstance(guard, Breaker) and guard.has_events:
                 self.note(gate, _name_of(gate, place), guard)
             if isinstance(permit, Refusal):
                 passage.release(now_s)
-                raise _refused(call.target, gate, permit)
+                wait_s = _longest_s(asked, now_s)
+                raise _refused(call.target, gate, permit.reason, wait_s)
             passage.hold(gate, guard, permit)
         return passage
 
@@ -198,13 +198,7 @@ class Guards:
         """How long `target` would be refused from now on; 0 if it would be asked. Looks only."""
         if not self._settings.is_enabled:
             return 0.0
-        place = self._place(call, target)
-        waits = (
-            self.credentials.get(place.credential, now_s).retry_after_s(now_s),
-            self.endpoints.get(place.endpoint, now_s).retry_after_s(now_s),
-            self.deployments.get(place.deployment, now_s).retry_after_s(now_s),
-        )
-        return max(_FOR_EVER_S if wait is None else wait for wait in waits)
+        return _longest_s(self._asked(self._place(call, target), now_s), now_s)
 
     def is_failing(self, call: Call, now_s: float) -> bool:
         """Whether a breaker of `call.target` would refuse now."""
@@ -246,7 +240,9 @@ class Guards:
                 credential.reopen(now_s)
 
     def note(self, gate: str, name: str, breaker: Breaker) -> None:
-        """Takes down what happened at a breaker."""
+        """Takes down what happened at a breaker, of so many names at most."""
+        if len(self.transitions) >= _TRANSITIONS_MAX:
+            name = _OTHERS
         for event in breaker.take_events():
             self.transitions[gate, name, event.before, event.after, event.reason] += 1
 
@@ -257,6 +253,21 @@ class Guards:
     def waits(self, target: Target, now_s: float) -> Waits:
         """How long the answers of one deployment took to begin."""
         return self._waits.get((target.provider, target.model), now_s)
+
+    def _asked(self, place: Place, now_s: float) -> tuple[tuple[str, Breaker | Gate], ...]:
+        """Who is asked for leave, the credential's gate first. What a registry had no place for has
+        no guard: nobody is refused for what somebody else's key or model was told."""
+        credentials, endpoints, deployments = self.credentials, self.endpoints, self.deployments
+        gate = credentials.get(place.credential, now_s)
+        endpoint = endpoints.get(place.endpoint, now_s)
+        deployment = deployments.get(place.deployment, now_s)
+        asked: tuple[tuple[str, Breaker | Gate], ...] = (
+            (CREDENTIAL, gate), (ENDPOINT, endpoint), (DEPLOYMENT, deployment),
+        )  # fmt: skip
+        shared = (credentials.shared, endpoints.shared, deployments.shared)
+        if shared == (None, None, None):
+            return asked
+        return tuple(named for named in asked if not any(named[1] is one for one in shared))
 
     def _place(self, call: Call, target: Target) -> Place:
         request = call.request
@@ -276,11 +287,15 @@ class Guards:
         breaker = settings.breaker
         return breaker.slow_first_token_s if call.streamed else breaker.slow_total_s
 
+    def _seed_of(self, key: object) -> int:
+        """Another one for each, and the same in a replay: `hash` of a string is not."""
+        return self._seed ^ int.from_bytes(hashlib.sha256(repr(key).encode()).digest()[:8])
+
     def _breaker(self, key: object, now_s: float) -> Breaker:
-        return Breaker(self._settings.breaker, now_s, seed=self._seed ^ hash(key))
+        return Breaker(self._settings.breaker, now_s, seed=self._seed_of(key))
 
     def _gate(self, key: object, now_s: float) -> Gate:
-        return Gate(self._settings.gate, now_s, seed=self._seed ^ hash(key))
+        return Gate(self._settings.gate, now_s, seed=self._seed_of(key))
 
 
 _FOR_EVER_S = float("inf")
@@ -299,11 +314,17 @@ def _digest(credential: tuple[tuple[bytes, bytes], ...]) -> str:
     return said.hexdigest()[:_DIGEST_CHARS]
 
 
-def _refused(target: Target, gate: str, refusal: Refusal) -> Refused:
-    wait_s = refusal.retry_after_s
-    when = "" if wait_s is None else f"; it is asked again in {wait_s:.1f} s"
-    if gate == CREDENTIAL and refusal.reason != AUTHENTICATION:
-        why = "is throttled" if refusal.reason == THROTTLE else "has used up its quota"
-        return RateLimited(f"the credential for {target.name} {why}{when}", retry_after_s=wait_s)
+def _longest_s(guards: tuple[tuple[str, Breaker | Gate], ...], now_s: float) -> float:
+    """When the last of them would give leave: who is told the time of another comes in vain."""
+    waits = [guard.retry_after_s(now_s) for _, guard in guards]
+    return max(_FOR_EVER_S if wait is None else wait for wait in waits)
+
+
+def _refused(target: Target, gate: str, reason: str, wait_s: float) -> Refused:
+    after_s = None if wait_s == _FOR_EVER_S else wait_s
+    when = "" if after_s is None else f"; it is asked again in {after_s:.1f} s"
+    if gate == CREDENTIAL and reason != AUTHENTICATION:
+        why = "is throttled" if reason == THROTTLE else "has used up its quota"
+        return RateLimited(f"the credential for {target.name} {why}{when}", retry_after_s=after_s)
     why = "refuses our credential" if gate == CREDENTIAL else "keeps failing"
-    return BreakerOpen(f"{target.name} {why}{when}", retry_after_s=wait_s)
+    return BreakerOpen(f"{target.name} {why}{when}", retry_after_s=after_s)
