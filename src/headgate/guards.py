@@ -8,6 +8,7 @@ to the home loop. Registries are bounded: names that clients invent cannot fill 
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections import Counter
 from typing import Self
 
@@ -16,7 +17,7 @@ from msgspec import Struct, structs
 from headgate.clock import Clock
 from headgate.core.allowance import AllowanceSettings, Budget
 from headgate.core.attribution import of_error
-from headgate.core.breaker import RELEASED, Breaker
+from headgate.core.breaker import CLOSED, HALF_OPEN, OPEN, RELEASED, Breaker
 from headgate.core.breaker_settings import BreakerSettings
 from headgate.core.gate import AUTHENTICATION, LADDERS, THROTTLE, Gate, GateSettings
 from headgate.core.hedging import Waits
@@ -34,8 +35,11 @@ from headgate.core.registry import Registry
 from headgate.errors import BreakerOpen, RateLimited, Refused
 from headgate.types import Call, Invocation, Target
 
+_LOG = logging.getLogger("headgate.guards")
+
 _CLIENTS = "client:"
 _DIGEST_CHARS = 16
+_SHOWN_CHARS = 200
 _TRANSITIONS_MAX = 4_096
 _OTHERS = "(others)"
 """Stands for all names once so many were counted: clients may invent them."""
@@ -127,7 +131,11 @@ class Passage:
                     self._guards.note(gate, _name_of(gate, self._place), guard)
             elif self._place.is_own or LADDERS.get(outcome.reason) != AUTHENTICATION:
                 # A client that sends a wrong key may send the right one at once.
-                guard.record(permit, outcome, now_s)
+                closing = guard.record(permit, outcome, now_s)
+                if closing is not None and closing.alarm and self._place.is_own:
+                    _LOG.warning("%s: key %s is not used for %.0f s (%s)", self._place.endpoint,
+                                 self._place.credential[-1] or "(its only one)", closing.closed_s,
+                                 closing.reason)  # fmt: skip
             else:
                 guard.record(permit, OUTCOMES["refused"], now_s)
 
@@ -190,7 +198,7 @@ class Guards:
             if isinstance(permit, Refusal):
                 passage.release(now_s)
                 wait_s = _longest_s(asked, now_s)
-                raise _refused(call.target, gate, permit.reason, wait_s)
+                raise _refused(_name_of(DEPLOYMENT, place), gate, permit.reason, wait_s)
             passage.hold(gate, guard, permit)
         return passage
 
@@ -245,6 +253,11 @@ class Guards:
             name = _OTHERS
         for event in breaker.take_events():
             self.transitions[gate, name, event.before, event.after, event.reason] += 1
+            if event.after == OPEN and event.open_s:
+                _LOG.warning("%s %a: left alone for %.1f s (%s)", gate, name[:_SHOWN_CHARS],
+                             event.open_s, event.reason)  # fmt: skip
+            elif event.after == CLOSED and event.before == HALF_OPEN:
+                _LOG.warning("%s %a: answers again", gate, name[:_SHOWN_CHARS])
 
     def budget(self, target: Target, now_s: float) -> Budget:
         """The budget of repeats of one deployment."""
@@ -320,11 +333,11 @@ def _longest_s(guards: tuple[tuple[str, Breaker | Gate], ...], now_s: float) -> 
     return max(_FOR_EVER_S if wait is None else wait for wait in waits)
 
 
-def _refused(target: Target, gate: str, reason: str, wait_s: float) -> Refused:
+def _refused(target: str, gate: str, reason: str, wait_s: float) -> Refused:
     after_s = None if wait_s == _FOR_EVER_S else wait_s
     when = "" if after_s is None else f"; it is asked again in {after_s:.1f} s"
     if gate == CREDENTIAL and reason != AUTHENTICATION:
         why = "is throttled" if reason == THROTTLE else "has used up its quota"
-        return RateLimited(f"the credential for {target.name} {why}{when}", retry_after_s=after_s)
+        return RateLimited(f"the credential for {target} {why}{when}", retry_after_s=after_s)
     why = "refuses our credential" if gate == CREDENTIAL else "keeps failing"
-    return BreakerOpen(f"{target.name} {why}{when}", retry_after_s=after_s)
+    return BreakerOpen(f"{target} {why}{when}", retry_after_s=after_s)

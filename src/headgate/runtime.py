@@ -20,7 +20,7 @@ from headgate.admission_head import Head
 from headgate.clock import Clock, SystemClock
 from headgate.config import Config
 from headgate.errors import UpstreamTimeout
-from headgate.guard_numbers import guard_numbers
+from headgate.guard_numbers import guard_numbers, left_alone
 from headgate.guards import Guards
 from headgate.invocation import Keys, Names, bound_arguments, caller_loop, caller_thread
 from headgate.layers.fill import Fill
@@ -73,7 +73,8 @@ class Runtime:
         self.tiers = self._parts.tiers
         largest, fill = cache.entry_max_bytes, None if before is None else before._fill
         self._fill: Fill = Fill(self.tiers, self.clock, self.metrics, largest, fill)
-        self.checks: list[Callable[[], str]] = [self.tiers.problem]
+        told = functools.partial(left_alone, self._parts.resilience.guards)
+        self.checks: list[Callable[[], str]] = [self.tiers.problem, told]
         """Each says what is wrong just now, for people, or "" if nothing is; none may wait."""
         self.admission = Admission(self.config)
         self.portal: Portal = Portal() if before is None else before.portal
