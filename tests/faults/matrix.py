@@ -44,7 +44,11 @@ SHOWN: dict[int, str] = {
 }
 """In tests/faults."""
 
-MORE: dict[int, tuple[str, ...]] = {7: ("test_hedging.py",), 9: ("test_failover.py",)}
+MORE: dict[int, tuple[str, ...]] = {
+    7: ("test_hedging.py",),
+    9: ("test_failover.py",),
+    37: ("test_stampede.py",),
+}
 """Further files of a row that is in `SHOWN`."""
 
 ELSEWHERE: dict[int, str] = {
