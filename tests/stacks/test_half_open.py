@@ -26,6 +26,8 @@ from headgate.types import Controls, Reply, Route, Target
 CALLERS = 1_000
 ONCE = RetryConfig(attempts=1)
 LEASE_S = 605.0
+SOON_S = 5.0
+"""What who is refused for a probe is told, where nobody knows how long that takes."""
 LATE = 10_000
 NAMES = 50_000 if FULL else 10_000
 
@@ -90,7 +92,7 @@ def test_of_a_thousand_callers_only_the_probes_get_through(at_once: int) -> None
         ends = await asyncio.gather(*(scene.ask() for _ in range(CALLERS)), return_exceptions=True)
         assert scene.asked == at_once
         told = [error.retry_after_s for error in refusals(ends)]
-        assert (len(told), max(told)) == (CALLERS - at_once, pytest.approx(LEASE_S))
+        assert (len(told), max(told)) == (CALLERS - at_once, SOON_S)
         assert min(told) == max(told)
         assert all(error.should_retry is False for error in refusals(ends))
         assert scene.breaker.state == "half_open"
