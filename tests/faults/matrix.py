@@ -25,6 +25,7 @@ SHOWN: dict[int, str] = {
     14: "test_endless_reply.py",
     16: "test_client_leaves.py",
     17: "test_slow_reader.py",
+    19: "test_leader_fails.py",
     20: "test_killed_writer.py",
     22: "test_disk_full.py",
     23: "test_corrupt_file.py",
@@ -54,7 +55,6 @@ MORE: dict[int, tuple[str, ...]] = {
 ELSEWHERE: dict[int, str] = {
     15: "faults/test_failover.py",
     18: "e2e/test_crowds.py",
-    19: "e2e/test_joined_faults.py",
 }
 """Rows that are shown in another folder of tests, or in the file of another row."""
 
