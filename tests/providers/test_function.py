@@ -79,15 +79,22 @@ ANTHROPIC = AnthropicUsage.model_validate(
         "output_tokens": 4,
         "cache_read_input_tokens": 6,
         "cache_creation_input_tokens": 1,
+        "cache_creation": {"ephemeral_5m_input_tokens": 0, "ephemeral_1h_input_tokens": 1},
     }
 )
 
 
 @pytest.mark.parametrize(
-    "usage", [OPENAI, RESPONSES, ANTHROPIC], ids=["chat", "responses", "claude"]
+    ("usage", "rest"),
+    [
+        (OPENAI, {}),
+        (RESPONSES, {"tokens_reasoning": 1}),
+        (ANTHROPIC, {"tokens_cache_write": 1, "tokens_cache_write_1h": 1}),
+    ],
+    ids=["chat", "responses", "claude"],
 )
-def test_the_tokens_of_every_dialect_mean_the_same(usage: Any) -> None:
-    expected = Usage(tokens_in=10, tokens_out=4, tokens_cached=6)
+def test_the_tokens_of_every_dialect_mean_the_same(usage: Any, rest: dict[str, int]) -> None:
+    expected = Usage(tokens_in=10, tokens_out=4, tokens_cached=6, **rest)
     assert usage_of(Answer(usage)) == expected
     assert usage_of(Answer(usage.model_dump())) == expected
     assert usage_of({"usage": usage.model_dump()}) == expected

@@ -37,9 +37,14 @@ def usage_of(result: Any) -> Usage:
         _count(usage, "cache_creation_input_tokens"),
     )
     details = _field(usage, "prompt_tokens_details") or _field(usage, "input_tokens_details")
-    cached = read or _count(details, "cached_tokens")
+    thought = _field(usage, "completion_tokens_details") or _field(usage, "output_tokens_details")
     return Usage(
-        tokens_in + read + written, _count(usage, "completion_tokens", "output_tokens"), cached
+        tokens_in + read + written,
+        _count(usage, "completion_tokens", "output_tokens"),
+        read or _count(details, "cached_tokens"),
+        written or _count(details, "cache_write_tokens"),
+        _count(_field(usage, "cache_creation"), "ephemeral_1h_input_tokens"),
+        _count(thought, "reasoning_tokens"),
     )
 
 
