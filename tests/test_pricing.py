@@ -183,6 +183,13 @@ def test_a_model_of_openais_has_its_price_under_any_name(
     assert price.rates.input == 1_250_000_000
 
 
+def test_a_kind_says_whose_price_counts_where_nothing_else_does() -> None:
+    settings = ProviderConfig(kind="anthropic", base_url="http://llm.internal")
+    made = prices(Config(providers={"mine": settings}))
+    assert made.resolve("mine", "claude-opus-5") is not None
+    assert made.resolve("mine", "gpt-5") is None
+
+
 @pytest.mark.parametrize("provider", ["openai", "api.openai.com", "function"])
 def test_a_provider_that_nobody_configured_is_known_by_address_name_or_model(
     provider: str,

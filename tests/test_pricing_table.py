@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from decimal import ROUND_HALF_EVEN, Decimal
+from decimal import ROUND_HALF_EVEN
 from typing import Any
 
 import pytest
 from genai_prices import Usage as TheirUsage
 from genai_prices import calc_price
 from genai_prices.data_snapshot import get_snapshot
+from genai_prices.types import TimeOfDateConstraint
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headgate.core.money import Price, Tokens, cost_nanos, dollars
-from headgate.pricing_table import Listing, Table, Vendor, nanos
+from headgate.pricing_table import Listing, Table, Vendor
 
 NOW = datetime(2026, 11, 27, 12, tzinfo=UTC)
 TABLE = Table()
@@ -154,13 +155,15 @@ def test_an_embedding_costs_input_only() -> None:
     assert found.rates.output == 0
 
 
-def test_what_a_provider_resells_has_no_tiers_of_the_vendors() -> None:
+@pytest.mark.parametrize("model", ["gpt-5", "claude-opus-5"])
+def test_what_a_provider_resells_has_no_tiers_of_the_vendors(model: str) -> None:
     """The calculator ignores them there, too: it would say the standard price."""
-    for provider in get_snapshot().providers:
-        for other in provider.fallback_model_providers or ():
-            found = TABLE.find(Vendor("", (provider.id,)), "claude-opus-5")
-            if found is not None and other == "anthropic" and not found.variants:
-                assert found.price("batch", NOW, batch=False) is None
+    assert listing("azure", model).model.price_variants
+    standard = price("azure", model)
+    assert standard is not None
+    batch = theirs("azure", model, MILLION, {"processing": "batch"})
+    assert batch == cost_nanos(standard, MILLION)
+    assert price("azure", model, "batch") is None
 
 
 def test_an_unknown_model_or_vendor_is_not_listed() -> None:
@@ -174,12 +177,19 @@ def test_the_table_never_refreshes_itself() -> None:
     assert get_snapshot().from_auto_update is False
 
 
-@pytest.mark.parametrize(
-    ("written", "wanted"),
-    [("0.02", 20_000_000), ("0.0000000005", 0), ("0.0000000015", 2), ("3", 3 * 10**9)],
-)
-def test_prices_are_whole_nano_dollars(written: str, wanted: int) -> None:
-    assert nanos(Decimal(written)) == wanted
+def test_prices_change_on_the_half_hour_at_the_finest() -> None:
+    """`pricing` looks again as often as that."""
+    constraints = [
+        step.constraint
+        for provider in get_snapshot().providers
+        for model in provider.models
+        for step in (model.prices if isinstance(model.prices, list) else ())
+        if isinstance(step.constraint, TimeOfDateConstraint)
+    ]
+    assert constraints
+    for constraint in constraints:
+        for time in (constraint.start_time, constraint.end_time):
+            assert (time.minute % 30, time.second) == (0, 0)
 
 
 COUNT = st.integers(0, 3_000_000)

@@ -16,8 +16,8 @@ from typing import TypeVar
 
 from headgate.clock import Clock, SystemClock
 from headgate.config import Config
-from headgate.core.money import Price, Rates
-from headgate.pricing_table import BATCH, STANDARD, Listing, Table, Vendor, nanos
+from headgate.core.money import Price, Rates, nanos_of, times
+from headgate.pricing_table import BATCH, STANDARD, Listing, Table, Vendor
 from headgate.providers.settings import DEFAULT_BASE_URLS, PriceConfig
 from headgate.routing import read_target
 
@@ -182,15 +182,17 @@ def contract(paid: PriceConfig, tier: str, *, batch: bool) -> Price | None:
     if not usual or paid.input is None or paid.output is None or (is_batch and paid.batch is None):
         return None
     factor = paid.batch if is_batch and paid.batch is not None else Decimal(1)
-    written = paid.input if paid.cache_write is None else paid.cache_write
+
+    def rate(*asked: Decimal | None) -> int:
+        said = next(price for price in (*asked, paid.input, Decimal(0)) if price is not None)
+        return times(nanos_of(said), factor)
+
     rates = Rates(
-        input=nanos(paid.input * factor),
-        cache_read=nanos((paid.input if paid.cache_read is None else paid.cache_read) * factor),
-        cache_write=nanos(written * factor),
-        output=nanos(paid.output * factor),
-        cache_write_1h=nanos(
-            (written if paid.cache_write_1h is None else paid.cache_write_1h) * factor
-        ),
+        input=rate(),
+        cache_read=rate(paid.cache_read),
+        cache_write=rate(paid.cache_write),
+        output=rate(paid.output),
+        cache_write_1h=rate(paid.cache_write_1h, paid.cache_write),
     )
     digest = hashlib.sha256(repr(rates).encode()).hexdigest()
     return Price(rates, f"{CONFIG} {digest[:8]}", CONFIG)

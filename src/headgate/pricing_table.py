@@ -11,10 +11,10 @@ import importlib
 import re
 from collections.abc import Iterator
 from datetime import datetime
-from decimal import ROUND_HALF_EVEN, Decimal
+from decimal import Decimal
 from typing import Any, NamedTuple
 
-from headgate.core.money import NANOS_PER_DOLLAR, Price, Rates, Threshold
+from headgate.core.money import Price, Rates, Threshold, nanos_of
 
 SOURCE = "genai-prices"
 STANDARD = frozenset({"", "default", "standard", "on_demand"})
@@ -122,7 +122,7 @@ def _price(listed: dict[str, Any], version: str) -> Price | None:
 
 
 def _rates(classes: dict[str, Any], start: int) -> Rates:
-    return Rates(**{name: nanos(_at(price, start)) for name, price in classes.items()})
+    return Rates(**{name: nanos_of(_at(price, start)) for name, price in classes.items()})
 
 
 def _at(price: Any, start: int) -> Decimal:
@@ -134,8 +134,3 @@ def _at(price: Any, start: int) -> Decimal:
 
 def _steps(price: Any) -> list[Any]:
     return list(getattr(price, "tiers", ()))
-
-
-def nanos(dollars: Decimal) -> int:
-    """Whole nano-dollars."""
-    return int((dollars * NANOS_PER_DOLLAR).to_integral_value(ROUND_HALF_EVEN))

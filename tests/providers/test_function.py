@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from anthropic.types import Usage as AnthropicUsage
 from openai.types import CompletionUsage
 from openai.types.responses import ResponseUsage
 
-from headgate.providers.function import call_function, usage_of
+from headgate.providers.function import call_function, tier_of, usage_of
 from headgate.stream import Value
 from headgate.types import NO_USAGE, Call, Invocation, Target, Usage, WireRequest
 
@@ -98,6 +99,21 @@ def test_the_tokens_of_every_dialect_mean_the_same(usage: Any, rest: dict[str, i
     assert usage_of(Answer(usage)) == expected
     assert usage_of(Answer(usage.model_dump())) == expected
     assert usage_of({"usage": usage.model_dump()}) == expected
+
+
+@pytest.mark.parametrize(
+    ("result", "tier"),
+    [
+        ({"service_tier": "flex"}, "flex"),
+        ({"service_tier": None, "usage": {"service_tier": "standard", "speed": "fast"}}, "fast"),
+        (SimpleNamespace(service_tier="priority"), "priority"),
+        ("service_tier", ""),
+        (None, ""),
+        ({"service_tier": 7}, "other"),
+    ],
+)
+def test_the_tier_is_what_the_answer_names(result: Any, tier: str) -> None:
+    assert tier_of(result) == tier
 
 
 def test_reasoning_is_inside_the_output_and_a_cache_read_inside_the_input() -> None:

@@ -7,6 +7,7 @@ per million is 20_000_000 and no listed price is a fraction. There is no float i
 from __future__ import annotations
 
 from collections.abc import Iterable
+from decimal import Decimal
 
 from msgspec import Struct
 
@@ -99,6 +100,17 @@ def cost_nanos(price: Price, tokens: Tokens) -> int:
         + rates.output * tokens.output
     )
     return divided(exact, TOKENS_PER_PRICE)
+
+
+def nanos_of(dollars: Decimal) -> int:
+    """Whole nano-dollars, half to even; whatever precision Decimal's own arithmetic is set to."""
+    return times(NANOS_PER_DOLLAR, dollars)
+
+
+def times(whole: int, factor: Decimal) -> int:
+    """`whole * factor` rounded half to even."""
+    numerator, denominator = factor.as_integer_ratio()
+    return divided(whole * numerator, denominator)
 
 
 def divided(whole: int, by: int) -> int:

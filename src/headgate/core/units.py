@@ -72,8 +72,8 @@ def parse_exact(text: str | float) -> Decimal:
     if len(written) > _EXACT_TEXT_MAX or not _EXACT.fullmatch(written):
         raise ValueError("not a number")
     number = Decimal(written)
-    exponent = number.normalize().as_tuple().exponent
-    if not isinstance(exponent, int) or exponent < -EXACT_DIGITS:
+    # Not by Decimal's own arithmetic, whose precision the program around us may have changed.
+    if 10**EXACT_DIGITS % number.as_integer_ratio()[1]:
         raise ValueError(f"more than {EXACT_DIGITS} digits after the point")
     return number
 

@@ -100,9 +100,12 @@ def google_usage_of(raw: GoogleUsage) -> Usage:
 
 def tier_of_usage(raw: RawUsage | None) -> str:
     """The tier that a usage object names, "" if none: Anthropic says it there, and the speed."""
-    if raw is None:
-        return ""
-    tier, speed = tier_label(raw.service_tier), tier_label(raw.speed)
+    return "" if raw is None else tier_and_speed(raw.service_tier, raw.speed)
+
+
+def tier_and_speed(said: Any, said_speed: Any) -> str:
+    """One label for both: `fast`, or `batch+fast` where neither is the usual one."""
+    tier, speed = tier_label(said), tier_label(said_speed)
     if speed in _USUAL:
         return tier
     return speed if tier in _USUAL else f"{tier}+{speed}"
