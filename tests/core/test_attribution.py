@@ -85,6 +85,8 @@ def said(message: str) -> bytes:
         (429, finer("enforced_spend_limit_reached", "rate_limit_error"), "quota"),
         (400, said("Your credit balance is too low to access the Anthropic API."), "quota"),
         (400, said("You have reached your specified API usage limits."), "quota"),
+        (400, said("Invalid value: 'Your credit balance is too low'."), "bad_request"),
+        (403, said("... requires moderation and your input was flagged for ..."), "content_filter"),
         (429, used_up("GenerateRequestsPerDayPerProjectPerModel-FreeTier"), "quota"),
         (429, used_up("GenerateRequestsPerMinutePerProject"), "rate_limit"),
         (429, body(code="rate_limit_exceeded", type="tokens"), "rate_limit"),
@@ -167,6 +169,8 @@ def test_no_reply_is_an_error_of_ours(status: int, content: bytes, wait: bytes) 
         ({"code": "server_error"}, "server_error"),
         ({"code": 502, "message": "Provider returned error"}, "bad_gateway"),
         ({"status": "UNAVAILABLE"}, "unavailable"),
+        ({"code": "invalid_base64_image"}, "bad_request"),
+        ({"code": "failed_to_download_image"}, "bad_request"),
         ({"message": "nobody knows"}, "server_error"),
     ],
 )
