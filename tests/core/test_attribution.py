@@ -41,7 +41,7 @@ def body(**error: Any) -> bytes:
         ((413,), "too_large"),
         ((405, 410, 415, 418, 424, 451, 499), None),
         ((401,), "authentication"),
-        ((403,), "permission"),
+        ((403,), "blocked"),
         ((402,), "quota"),
         ((429,), "rate_limit"),
         ((408,), "timeout"),

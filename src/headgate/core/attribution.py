@@ -26,6 +26,7 @@ from headgate.errors import (
     StreamBroken,
     UpstreamGarbled,
     UpstreamTimeout,
+    UpstreamTooLarge,
     UpstreamUnreachable,
 )
 from headgate.types import Headers
@@ -148,6 +149,8 @@ def _reason(status: int, note: ErrorNote) -> str:
         return "content_filter"
     if status in (400, 413, 422):
         return _callers(codes, words)
+    if status == 403 and note == NO_NOTE:
+        return "blocked"
     if status in _EDGE:
         return "bad_gateway"
     return _BY_STATUS.get(status, "server_error" if status >= 500 else "bad_request")
@@ -228,6 +231,8 @@ def _of_ours(error: HeadgateError) -> Outcome:
         return OUTCOMES.get(f"{error.stage}_timeout", OUTCOMES["total_timeout"])
     if isinstance(error, UpstreamUnreachable):
         return OUTCOMES["certificate" if _named(error) == "certificate" else "unreachable"]
+    if isinstance(error, UpstreamTooLarge):
+        return OUTCOMES["reply_too_large"]
     if isinstance(error, UpstreamGarbled):
         return OUTCOMES["bad_payload"]
     return OUTCOMES["cut" if isinstance(error, StreamBroken) else "reset"]
