@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from datetime import UTC, datetime
 from decimal import ROUND_HALF_EVEN
 from typing import Any
@@ -214,3 +215,8 @@ def test_every_price_that_there_is_equals_the_calculators(
     made = found.price(tier, NOW, batch=False) if found else None
     if made is not None:
         assert cost_nanos(made, tokens) == theirs(*name, tokens, CONTEXTS[tier])
+
+
+def test_without_its_list_no_model_has_a_price(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "genai_prices", None)
+    assert Table().find(Vendor(names=("openai",)), "gpt-5") is None

@@ -173,7 +173,8 @@ class UpstreamUnreachable(UpstreamFailed):
 
 
 class UpstreamTimeout(UpstreamFailed):
-    """A time limit passed; `stage` is connect, first_token, idle or total."""
+    """A time limit passed; `stage` is connect, first_token, idle, total, or deadline (the call's
+    own, for all its attempts)."""
 
     status_hint = 504
     code = "upstream_timeout"

@@ -166,7 +166,7 @@ def per_target(
         ),
         Placed(
             "attempt",
-            attempt(limit_of, keep_max_bytes),
+            attempt(limit_of, keep_max_bytes, clock),
             "closest to the wire: what came is judged once, for all above",
         ),
     )

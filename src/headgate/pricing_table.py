@@ -8,6 +8,7 @@ has no price: its calculator would silently take the standard one.
 from __future__ import annotations
 
 import importlib
+import logging
 import re
 from collections.abc import Iterator
 from datetime import datetime
@@ -15,6 +16,8 @@ from decimal import Decimal
 from typing import Any, NamedTuple
 
 from headgate.core.money import Price, Rates, Threshold, nanos_of
+
+_LOG = logging.getLogger("headgate.prices")
 
 SOURCE = "genai-prices"
 STANDARD = frozenset({"", "default", "standard", "on_demand"})
@@ -68,12 +71,19 @@ class Listing(NamedTuple):
 
 
 class Table:
-    """Loads the snapshot when made: half a second and 30 MB. Safe from any thread."""
+    """Loads the snapshot when made: half a second and 30 MB. Where it cannot be loaded, no model
+    has a price, which is counted and shown; no call fails for it. Safe from any thread."""
 
     def __init__(self) -> None:
-        package = importlib.import_module("genai_prices")
-        snapshot = importlib.import_module("genai_prices.data_snapshot").get_snapshot()
-        self._providers: list[Any] = snapshot.providers
+        self._providers: list[Any] = []
+        self.version = SOURCE
+        try:
+            package = importlib.import_module("genai_prices")
+            snapshot = importlib.import_module("genai_prices.data_snapshot").get_snapshot()
+        except ImportError as error:
+            _LOG.warning("no list of prices: %s", error)
+            return
+        self._providers = snapshot.providers
         self.version = f"{SOURCE} {package.__version__}"
 
     def find(self, vendor: Vendor, model: str) -> Listing | None:

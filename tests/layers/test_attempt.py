@@ -29,6 +29,9 @@ from tries import (
     stream,
 )
 
+from headgate.core.allowance import Allowance, AllowanceSettings
+from headgate.core.attribution import of_error
+from headgate.core.outcome import OUTCOMES
 from headgate.errors import (
     StreamBroken,
     UpstreamFailed,
@@ -39,6 +42,7 @@ from headgate.errors import (
 from headgate.events import Events
 from headgate.layers.attempt import NO_LIMIT_S, attempt
 from headgate.stream import Value, Whole
+from headgate.testing import FakeClock
 from headgate.types import Call, Invocation, Reply, Target, Usage
 
 PING = b": ping\n\n"
@@ -49,7 +53,9 @@ def asking(
 ) -> Any:
     async def act() -> Reply:
         below = Provider(step, takes_s=takes_s)
-        return await attempt(lambda _: limit_s, 10_000)(below)(call or a_call(streamed=True))
+        return await attempt(lambda _: limit_s, 10_000, FakeClock())(below)(
+            call or a_call(streamed=True)
+        )
 
     return act()
 
@@ -236,3 +242,25 @@ def test_values_and_callables_pass() -> None:
     )
     reply, took_s = run(asking(lambda: Reply(200, (), value), call, takes_s=1e4))
     assert (reply.body, took_s) == (value, 1e4)
+
+
+def test_a_repeat_has_no_longer_than_the_call_has_left() -> None:
+    """It is the caller's own time: nobody's fault."""
+    clock = FakeClock()
+    allowance = Allowance(AllowanceSettings(), clock.monotonic() + 5.0)
+    allowance.spend()
+    allowance.spend()
+
+    async def below(_: Call) -> Reply:
+        await asyncio.sleep(3600)
+        raise AssertionError("it was waited for")
+
+    async def act() -> float:
+        layer = attempt(lambda _: 0.0, 10_000, clock)
+        with pytest.raises(UpstreamTimeout) as caught:
+            await layer(below)(replace(a_call(streamed=False), allowance=allowance))
+        assert caught.value.stage == "deadline"
+        assert of_error(caught.value) == OUTCOMES["deadline"]
+        return asyncio.get_running_loop().time()
+
+    assert run(act())[0] == 5.0

@@ -228,6 +228,8 @@ def _of_ours(error: HeadgateError) -> Outcome:
     if isinstance(error, _NOT_THE_TARGETS):
         return OUTCOMES["refused"]
     if isinstance(error, UpstreamTimeout):
+        if error.stage == "deadline":
+            return OUTCOMES["deadline"]
         return OUTCOMES.get(f"{error.stage}_timeout", OUTCOMES["total_timeout"])
     if isinstance(error, UpstreamUnreachable):
         return OUTCOMES["certificate" if _named(error) == "certificate" else "unreachable"]

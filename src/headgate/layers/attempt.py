@@ -7,10 +7,12 @@ content: retry and fallback may act on it, the breaker counts it.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable
 
 from msgspec.structs import replace
 
+from headgate.clock import Clock
 from headgate.core.attribution import status_of_event
 from headgate.core.error_note import error_answer
 from headgate.core.payload import is_no_answer
@@ -24,32 +26,46 @@ NO_LIMIT_S = 0.0
 _JSON = (b"content-type", b"application/json")
 
 
-def attempt(first_token_s: Callable[[Call], float], keep_max_bytes: int) -> Layer:
+def attempt(first_token_s: Callable[[Call], float], keep_max_bytes: int, clock: Clock) -> Layer:
     """Judges whole answers, opens streams up to their first content.
 
     `first_token_s` is how long a streamed call may take to that, in seconds from here; `NO_LIMIT_S`
-    for no limit of ours. Streams up to `keep_max_bytes` are kept while they pass. Raises
-    UpstreamGarbled for a 200 that is no answer, UpstreamTimeout (first_token), and what breaks a
-    stream before it began.
+    for no limit of ours. A repeat has no longer than the call has left; the first attempt has the
+    limits of its wire. Streams up to `keep_max_bytes` are kept while they pass. Raises
+    UpstreamGarbled for a 200 that is no answer, UpstreamTimeout (first_token, deadline), and what
+    breaks a stream before it began.
     """
 
     def layer(below: Service) -> Service:
         async def service(call: Call) -> Reply:
             if isinstance(call.request, Invocation):
                 return await below(call)
-            limit_s = first_token_s(call) if call.streamed else NO_LIMIT_S
-            if not limit_s:
+            limit_s = (first_token_s(call) if call.streamed else NO_LIMIT_S) or math.inf
+            left_s = _left_s(call, clock.monotonic())
+            if limit_s == left_s == math.inf:
                 return await _tried(below, call, keep_max_bytes)
             try:
-                async with asyncio.timeout(limit_s):
+                async with asyncio.timeout(min(limit_s, left_s)):
                     return await _tried(below, call, keep_max_bytes)
             except TimeoutError:
-                message = f"no content within {limit_s:g} s"
-                raise UpstreamTimeout(message, stage="first_token") from None
+                raise _too_late(limit_s, left_s) from None
 
         return service
 
     return layer
+
+
+def _left_s(call: Call, now_s: float) -> float:
+    """Until the deadline of a call that has been tried before."""
+    allowance = call.allowance
+    is_repeat = allowance is not None and allowance.attempts > 1
+    return allowance.left_s(now_s) if is_repeat else math.inf
+
+
+def _too_late(limit_s: float, left_s: float) -> UpstreamTimeout:
+    if left_s < limit_s:
+        return UpstreamTimeout("no answer within the deadline of the call", stage="deadline")
+    return UpstreamTimeout(f"no content within {limit_s:g} s", stage="first_token")
 
 
 async def _tried(below: Service, call: Call, keep_max_bytes: int) -> Reply:
