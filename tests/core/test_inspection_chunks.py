@@ -16,6 +16,8 @@ from core.events import (
 )
 
 from headgate.core.inspection import END, PLAIN, USAGE
+from headgate.core.inspection_chunks import ChunkInspection
+from headgate.errors import UpstreamGarbled
 from headgate.types import NO_USAGE, Usage
 
 
@@ -122,3 +124,9 @@ def test_the_tier_is_the_last_one_that_a_chunk_names() -> None:
     assert inspection.tier == "flex"
     assert verdict_on("chat", *events, DONE).tier == "flex"
     assert verdict_on("chat", chunk(said(finish="stop")), DONE).tier == ""
+
+
+@pytest.mark.parametrize("content", [b"\n[DONE]", b" [DONE]"])
+def test_a_marker_that_no_sdk_takes_for_one_is_none(content: bytes) -> None:
+    with pytest.raises(UpstreamGarbled):
+        ChunkInspection().read(b"", content)

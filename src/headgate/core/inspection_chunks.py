@@ -93,7 +93,7 @@ class ChunkInspection:
             chunk: _Bare = whole
             usage = whole.usage
         except UNREADABLE:
-            if content.strip() == DONE:
+            if content.rstrip() == DONE:
                 self.is_finished = True
                 return END
             # Numbers of tokens that nobody can read are no reason to break a good stream.

@@ -95,7 +95,7 @@ def decoded_event(
     try:
         return decode(content)
     except UNREADABLE:
-        if content.strip() == DONE:
+        if content.rstrip() == DONE:
             return None
         event = decoded(_decode_type, content)
         if event.type in known or not event.type:
