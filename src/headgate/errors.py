@@ -195,6 +195,8 @@ class UpstreamTooLarge(UpstreamGarbled):
     """The provider's answer is larger than it may be. What was asked for decides that, so asking
     again would be paid for again."""
 
+    code = "upstream_too_large"
+
 
 class StreamBroken(UpstreamFailed):
     """The answer ended before it was complete."""

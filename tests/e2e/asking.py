@@ -50,7 +50,8 @@ class Asking:
     def post(self, operation: str, body: Any, **headers: str) -> Got:
         """The reply, byte for byte, to whom the SDKs would give it; `headers` with underscores."""
         named = {name.replace("_", "-"): value for name, value in headers.items()}
-        return self.gate.post(PATHS[operation], body, {**self.headers(operation), **named})
+        usual = {name.lower(): value for name, value in self.headers(operation).items()}
+        return self.gate.post(PATHS[operation], body, {**usual, **named})
 
     def headers(self, operation: str) -> dict[str, str]:
         """Those by which the SDK of this dialect says who asks, and how."""

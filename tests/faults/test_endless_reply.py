@@ -26,7 +26,7 @@ def test_an_endless_answer_is_502_and_the_provider_is_let_go(lab: Lab, path: str
     lab.memory_growth_max_bytes = 30_000_000
     lab.server.script(Endless())
     reply = lab.ask(path)
-    assert (reply.status, reply.code) == (502, "upstream_garbled")
+    assert (reply.status, reply.code) == (502, "upstream_too_large")
     assert str(CAP_BYTES) in reply.json["error"]["message"]
     lab.server.wait_for_abandoned(1)
     assert lab.stored() == 0
@@ -52,13 +52,13 @@ def test_a_reply_that_declares_more_than_is_allowed_is_502(lab: Lab) -> None:
     lab.server.script(
         Head(200, {"content-length": "1000000000000"}, is_chunked=False), Endless(), Usual()
     )
-    assert lab.ask().code == "upstream_garbled"
+    assert lab.ask().code == "upstream_too_large"
     lab.server.wait_for_abandoned(1)
 
 
 def test_an_error_that_never_ends_is_502_too(lab: Lab) -> None:
     lab.server.script(Endless(), Answer(status=500, body=b"x" * 10_000))
-    assert lab.ask().code == "upstream_garbled"
+    assert lab.ask().code == "upstream_too_large"
     lab.server.wait_for_abandoned(1)
 
 
