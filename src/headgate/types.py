@@ -52,6 +52,12 @@ class Usage(Struct, frozen=True):
     tokens_in: int = 0
     tokens_out: int = 0
     tokens_cached: int = 0
+    tokens_cache_write: int = 0
+    """The part of the input that the provider wrote to its prompt cache."""
+    tokens_cache_write_1h: int = 0
+    """The part of those writes that it keeps for an hour."""
+    tokens_reasoning: int = 0
+    """The part of the output that is reasoning."""
 
     @property
     def tokens(self) -> int:

@@ -58,6 +58,8 @@ ROOMS = {
     "invocation": "portal config core types",
     "routing": "config providers.settings types errors",
     "admission": "admission routing config layers.settings providers.settings core types errors",
+    # What tokens cost; the table of prices is loaded off the path of calls.
+    "pricing": "pricing config providers.settings core types clock",
     # The stack, and what keeps it running.
     "resilience_settings": "config layers.settings providers.settings core types",
     "pipeline": "layers joining providers stores.tiers guards resilience_settings config metrics "
