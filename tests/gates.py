@@ -7,6 +7,7 @@ import http.client
 import json
 import socket
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple, Protocol
@@ -128,13 +129,31 @@ class Gate(Address):
         return self._app.loop
 
     def tasks(self) -> list[str]:
-        """What runs in its loop, this question left out."""
+        """What runs in its loop, without this question and without what runs as long as it does."""
 
         async def look() -> list[str]:
             others = asyncio.all_tasks() - {asyncio.current_task()}
-            return [repr(task.get_coro()) for task in others]
+            running = [repr(task.get_coro()) for task in others]
+            return [task for task in running if "Tiers._follow_for_ever" not in task]
 
         return asyncio.run_coroutine_threadsafe(look(), self.loop).result(10)
+
+    @contextmanager
+    def blocked(self, at_least_s: float) -> Iterator[None]:
+        """Its loop does nothing from here until the end of the block, and for so many seconds."""
+        begun, ended = threading.Event(), threading.Event()
+
+        def stand_still() -> None:
+            begun.set()
+            started_s = time.monotonic()
+            ended.wait(20)
+            time.sleep(max(0.0, started_s + at_least_s - time.monotonic()))
+
+        assert self._app.loop is not None
+        self._app.loop.call_soon_threadsafe(stand_still)
+        begun.wait(10)
+        yield
+        ended.set()
 
     def stats(self) -> dict[str, Any]:
         return self.runtime.stats()

@@ -26,6 +26,8 @@ from headgate.testing import FaultServer, tenant_of
 
 KEY = "sk-canary-one"
 OTHER_KEY = "sk-canary-two"
+CLOSING = (f"authorization: Bearer {KEY}", "connection: close")
+"""Headers of a request that is the last on its connection."""
 PATHS = (CHAT, MESSAGES, "/v1/responses", "/v1/completions")
 
 
@@ -86,6 +88,13 @@ class Lab:
                 client.send(asking(path, asked, key, *lines)).rest()
             return Reply(bytes(client.heard))
 
+    def tell(self, path: str, content: bytes, *lines: str, asked: Any = None) -> Reply:
+        """A body that is sent as it is; `asked` is what it says, if it says anything."""
+        with self.raw(KEY, asked) as client:
+            with suppress(ConnectionError):
+                client.send(request(path, *CLOSING, *lines, body=content)).rest()
+            return Reply(bytes(client.heard))
+
     @contextmanager
     def raw(self, key: str = KEY, asked: Any = None) -> Iterator[RawClient]:
         """A client that sends what it is told; its reply is judged at the end."""
@@ -143,6 +152,21 @@ class Lab:
 
     def _listening(self, key: str) -> httpx2.Client:
         return httpx2.Client(transport=_Listening(tenant_of(key), self.heard))
+
+
+def is_refused(reply: Reply, path: str, status: int) -> None:
+    """The reply is a refusal of the caller's request, in the dialect of its route."""
+    assert reply.status == status
+    assert reply.headers["content-type"] == "application/json"
+    error = reply.json["error"]
+    assert 0 < len(error["message"]) < 1000
+    assert "Traceback" not in error["message"]
+    if path.startswith(MESSAGES):
+        assert reply.json["type"] == "error"
+        assert error["type"] in ("invalid_request_error", "request_too_large", "not_found_error")
+    else:
+        assert error["type"] == "invalid_request_error"
+        assert set(error) == {"message", "type", "param", "code"}
 
 
 def asking(path: str, asked: Any, key: str = KEY, *lines: str) -> bytes:

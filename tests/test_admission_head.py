@@ -47,6 +47,20 @@ def test_a_compressed_body_is_415() -> None:
     assert head_of(content_encoding="identity").announced_bytes == 0
 
 
+def test_a_body_that_is_compressed_on_its_way_is_415_too() -> None:
+    assert head_of(transfer_encoding="Chunked").announced_bytes == 0
+    with pytest.raises(BadRequest, match="compressed") as caught:
+        head_of(transfer_encoding="gzip, chunked")
+    assert caught.value.status_hint == 415
+
+
+@pytest.mark.parametrize("name", [b"host", b"authorization", b"x-api-key", b"content-encoding"])
+def test_what_may_be_there_once_is_refused_when_it_is_there_twice(name: bytes) -> None:
+    assert read_head([(name, b"identity")])
+    with pytest.raises(BadRequest, match=f"{name.decode()} was sent twice"):
+        read_head([(name, b"identity"), (b"accept", b"*/*"), (name, b"identity")])
+
+
 def test_the_size_of_a_body_is_what_it_says_where_that_is_a_number() -> None:
     assert head_of(content_length="17").announced_bytes == 17
     assert head_of(content_length="-1").announced_bytes == 0

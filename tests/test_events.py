@@ -138,6 +138,19 @@ def test_an_error_event_is_handed_on_and_the_end_after_it_is_a_clean_one() -> No
     assert seen.told[0][0] is not None
 
 
+@pytest.mark.parametrize("end", [ERROR[:-1], ERROR[:-2]])
+def test_an_error_event_whose_blank_line_is_missing_is_handed_on_too(end: bytes) -> None:
+    seen = read(DELTA, end)
+    assert (seen.chunks, seen.error) == ([DELTA, ERROR], None)
+    assert seen.events.error_event
+
+
+def test_content_that_is_cut_off_commits_to_nothing() -> None:
+    seen = read(DELTA[:-1])
+    assert isinstance(seen.error, StreamBroken)
+    assert (seen.chunks, seen.events.has_content) == ([], False)
+
+
 def test_a_reader_who_leaves_is_told() -> None:
     seen = read(DELTA, FINISH, DONE, most=1)
     assert [type(error) for error, _ in seen.told] == [GeneratorExit]

@@ -64,6 +64,20 @@ def test_the_hit_rate_leaves_out_calls_that_did_not_consult_the_cache() -> None:
     assert numbers["cache_hit_rate"] == numbers["by_model"]["m"]["cache_hit_rate"] == 0.5
 
 
+def test_a_listed_model_has_its_row_whatever_else_is_asked_for() -> None:
+    metrics = Metrics(models_max=3, listed=["late", "never"])
+    for number in range(50):
+        metrics.record_call(f"invented-{number}", 1.0)
+        metrics.record_hit(f"invented-{number}", 1.0)
+    metrics.record_call("late", 1.0)
+    rows = metrics.snapshot()["by_model"]
+    assert list(rows) == ["invented-0", "invented-1", "invented-2", OTHER, "late"]
+    assert (rows["late"]["calls"], rows[OTHER]["calls"]) == (1, 2 * 47)
+    metrics.reset()
+    metrics.record_call("new", 1.0)
+    assert list(metrics.snapshot()["by_model"]) == ["new"]
+
+
 def test_an_empty_snapshot_holds_zeros() -> None:
     assert Metrics().snapshot() == {
         "total_calls": 0, "total_errors": 0, "cache_hits": 0, "cache_misses": 0,

@@ -19,14 +19,14 @@ CREDENTIAL_HEADERS = frozenset({b"authorization", b"x-api-key", b"api-key", b"x-
 """Of OpenAI and most others, Anthropic, Azure, and Google."""
 IDENTITY = (b"accept-encoding", b"identity")
 
-_FORWARDED, _CREDENTIAL, _BEHAVIOUR, _CONTROL, _LENGTH, _ENCODING = range(1, 7)
+_FORWARDED, _CREDENTIAL, _BEHAVIOUR, _CONTROL, _LENGTH, _FRAMING = range(1, 7)
 _KINDS = {
     **dict.fromkeys((b"content-type", b"accept", b"traceparent"), _FORWARDED),
     **dict.fromkeys(CREDENTIAL_HEADERS, _CREDENTIAL),
     **dict.fromkeys(BEHAVIOUR_HEADERS, _BEHAVIOUR),
     b"cache-control": _CONTROL,
     b"content-length": _LENGTH,
-    b"content-encoding": _ENCODING,
+    **dict.fromkeys((b"content-encoding", b"transfer-encoding", b"host"), _FRAMING),
 }
 
 
@@ -43,11 +43,13 @@ class Head(Struct, frozen=True):
 
 def read_head(headers: Iterable[tuple[bytes, bytes]]) -> Head:
     """Sorts the headers of a request. Raises BadRequest for a control that makes no sense, for too
-    many or too large ones (431) and for a compressed body (415)."""
+    many or too large ones (431), for a compressed body (415), and for two hosts or two credentials
+    of one name, of which others might take the other one."""
     forwarded: list[tuple[bytes, bytes]] = [IDENTITY]
     credential: list[tuple[bytes, bytes]] = []
     behaviour: list[tuple[bytes, bytes]] = []
     said: list[tuple[bytes, bytes]] = []
+    framing: list[tuple[bytes, bytes]] = []
     announced_bytes = count = size_bytes = 0
     for header in headers:
         name = header[0]
@@ -66,17 +68,30 @@ def read_head(headers: Iterable[tuple[bytes, bytes]]) -> Head:
             said.append(header)
         elif kind == _LENGTH:
             announced_bytes = int(header[1][:18]) if header[1].isdigit() else 0
-        elif kind == _ENCODING and header[1].lower() != b"identity":
-            raise BadRequest(
-                "compressed request bodies are not accepted; send identity",
-                status=415,
-                code="unsupported_encoding",
-            )
+        elif kind == _FRAMING:
+            framing.append(header)
     if count > HEADERS_MAX or size_bytes > HEADER_BYTES_MAX:
         raise BadRequest(
             f"at most {HEADERS_MAX} headers of {HEADER_BYTES_MAX} bytes together are accepted",
             status=431,
             code="headers_too_large",
         )
+    _check(framing, credential)
     controls = read_controls(said) if said else NO_CONTROLS
     return Head(tuple(forwarded), tuple(credential), tuple(behaviour), controls, announced_bytes)
+
+
+def _check(framing: list[tuple[bytes, bytes]], credential: list[tuple[bytes, bytes]]) -> None:
+    """Raises BadRequest for what is compressed, and for what another reader could see otherwise."""
+    names = [name for name, _ in (*framing, *credential)]
+    if len(set(names)) != len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise BadRequest(f"the header {twice.decode()} was sent twice; send it once")
+    for name, value in framing:
+        plain = b"chunked" if name == b"transfer-encoding" else b"identity"
+        if name != b"host" and value.lower() != plain:
+            raise BadRequest(
+                "compressed request bodies are not accepted; send identity",
+                status=415,
+                code="unsupported_encoding",
+            )

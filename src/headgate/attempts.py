@@ -14,39 +14,43 @@ from msgspec.structs import replace
 from headgate.core.allowance import ATTEMPTS, DEADLINE, FINAL, Allowance
 from headgate.core.attribution import of_error, of_event, of_reply
 from headgate.core.outcome import GOOD, OUTCOMES, Outcome
-from headgate.errors import SDK_WAIT_MAX_S, HeadgateError, Refused, UpstreamFailed
+from headgate.errors import SDK_WAIT_MAX_S, Refused, UpstreamFailed
 from headgate.events import Events
 from headgate.stream import Tap, Whole
 from headgate.types import TARGET, Call, Reply, Route, Service
 
 _CLOSES = 300
-_OPEN_ENDED = frozenset({"", DEADLINE, FINAL})
+_OPEN_ENDED = frozenset({"", DEADLINE})
 """Denials that say nothing about whether the client may try again."""
+_SDKS_REPEAT = frozenset({408, 409, 429})
+"""What the official SDKs try again, besides everything from 500 on."""
 
 
-def outcome_of(reply: Reply) -> Outcome:
-    """Of a reply whose head, and the first content of whose stream, is here."""
+def outcome_of(reply: Reply, wall_s: float | None = None) -> Outcome:
+    """Of a reply whose head, and the first content of whose stream, is here. `wall_s` is seconds
+    since 1970: what a Retry-After that is a date is compared with."""
     body = reply.body
     if isinstance(body, Whole):
         if reply.status >= _CLOSES:
-            return of_reply(reply.status, reply.headers, body.content)
+            return of_reply(reply.status, reply.headers, body.content, wall_s)
         is_error = body.verdict is not None and body.verdict.skip == "error_in_answer"
         return of_event(body.content) if is_error else GOOD
     if isinstance(body, Events) and body.error_event and not body.has_content:
         return of_event(body.error_event)
-    return GOOD if reply.status < _CLOSES else of_reply(reply.status, reply.headers)
+    return GOOD if reply.status < _CLOSES else of_reply(reply.status, reply.headers, b"", wall_s)
 
 
-def when_over(reply: Reply, tell: Callable[[Outcome], None]) -> Reply:
-    """Tells once how the attempt ended: a stream at its end, read or not, anything else now."""
+def when_over(reply: Reply, tell: Callable[[Outcome], None], wall_s: float | None = None) -> Reply:
+    """Tells once how the attempt ended: a stream at its end, read or not, anything else now. So is
+    a stream that begins with an error: who keeps it meanwhile holds nothing."""
     body = reply.body
-    if isinstance(body, Events):
+    if isinstance(body, Events) and not (body.error_event and not body.has_content):
         body.watch(lambda events, error: tell(_of_stream(events, error)))
         return reply
-    if reply.status < _CLOSES and _is_stream(reply):
+    if reply.status < _CLOSES and _is_stream(reply) and not isinstance(body, Events | Whole):
         tap = Tap(body, lambda error: tell(GOOD if error is None else of_error(error)))
         return replace(reply, body=tap)
-    tell(outcome_of(reply))
+    tell(outcome_of(reply, wall_s))
     return reply
 
 
@@ -91,9 +95,6 @@ class Kept:
     reply that was not handed on."""
 
     def __init__(self) -> None:
-        self.error: HeadgateError | None = None
-        self.waits_s = 0.0
-        """How long the provider of the last attempt asks us to wait."""
         self._last: Tried | None = None
         self._refusal: Refused | None = None
 
@@ -108,8 +109,6 @@ class Kept:
     async def tried(self, attempt: Tried) -> None:
         """In place of the one before."""
         last, self._last = self._last, attempt
-        self.error = attempt.error
-        self.waits_s = attempt.outcome.retry_after_s or 0.0
         if last is not None:
             await last.aclose()
 
@@ -123,12 +122,12 @@ class Kept:
         ):
             self._refusal = refusal
 
-    def hand_on(self) -> Reply:
-        """The reply of the last attempt. Raises its error, or the refusal where none was made."""
+    def hand_on(self) -> Tried:
+        """The last attempt, which is the caller's now. Raises the refusal where there is none."""
         last, self._last = self._last, None
-        if last is not None:
-            return last.hand_on()
-        raise self._refusal or UpstreamFailed("no attempt was made")
+        if last is None:
+            raise self._refusal or UpstreamFailed("no attempt was made")
+        return last
 
 
 async def tried(below: Service, call: Call, wall_s: float) -> Tried:
@@ -137,7 +136,7 @@ async def tried(below: Service, call: Call, wall_s: float) -> Tried:
         reply = await below(call)
     except UpstreamFailed as error:
         return Tried(of_error(error, wall_s=wall_s), error=error)
-    return Tried(outcome_of(reply), reply=reply)
+    return Tried(outcome_of(reply, wall_s), reply=reply)
 
 
 def answered(reply: Reply, allowance: Allowance, route: Route) -> Reply:
@@ -149,7 +148,7 @@ def answered(reply: Reply, allowance: Allowance, route: Route) -> Reply:
     return replace(reply, provenance=provenance)
 
 
-def failed(last: Kept, allowance: Allowance) -> Reply:
+def failed(last: Tried, allowance: Allowance) -> Reply:
     """The last failure, marked so that the client's own retries do not multiply ours."""
     if last.error is not None:
         last.error.attempts = allowance.attempts
@@ -157,16 +156,20 @@ def failed(last: Kept, allowance: Allowance) -> Reply:
     reply = last.hand_on()
     provenance = replace(reply.provenance, attempts=allowance.attempts)
     headers = reply.headers
-    if _is_spent(last, allowance):
+    if _is_vain(last, allowance):
         headers = tuple(header for header in headers if header[0] != b"x-should-retry")
         headers += ((b"x-should-retry", b"false"),)
     return replace(reply, headers=headers, provenance=provenance)
 
 
-def _is_spent(last: Kept, allowance: Allowance) -> bool:
-    """Whether the client should leave it at that. Where only one attempt is made by configuration,
-    nothing of ours is multiplied."""
-    if last.waits_s > SDK_WAIT_MAX_S:
+def _is_vain(last: Tried, allowance: Allowance) -> bool:
+    """Whether the client is to leave it at that: our own attempts are spent, the same would come
+    again, or its SDK would ask before the Retry-After is over. Where only one attempt is made by
+    configuration, nothing of ours is multiplied."""
+    if (last.outcome.retry_after_s or 0.0) > SDK_WAIT_MAX_S:
         return True
+    if allowance.denied == FINAL:
+        status = UpstreamFailed.status_hint if last.reply is None else last.reply.status
+        return status in _SDKS_REPEAT or status >= 500
     is_single = allowance.denied == ATTEMPTS and allowance.attempts <= 1
     return not is_single and allowance.denied not in _OPEN_ENDED

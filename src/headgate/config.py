@@ -48,6 +48,8 @@ class ServerConfig:
     """How long a request body may stand still before 408; all of it may take ten times as long."""
     connections_max: Annotated[int, Bounds(1, 1_000_000)] = 10_000
     """Client connections of one process; one more is refused with 503."""
+    write_timeout: Annotated[Seconds, Bounds(0, above=True)] = 60.0
+    """A client that reads nothing of its answer for so long loses its connection."""
 
 
 @dataclass(frozen=True)

@@ -48,6 +48,8 @@ def _broken_stand_ins(
         is_known = other in models or (written is not None and written[0] in providers)
         if other == name:
             yield "names the model itself"
+        elif other not in models and written is not None and written[2]:
+            yield f"only targets have weights, and {shown(other)} is none"
         elif not is_known:
             known = ", ".join(sorted(models)) or "none"
             yield f"no such model: {shown(other)}; configured: {known}, or write PROVIDER/MODEL"

@@ -164,6 +164,9 @@ class Events:
         return StreamBroken("the stream ended without its terminal marker")
 
     def _take_marker(self, raw: bytes) -> None:
+        """An event without its blank line counts if it ends the stream; any other is cut off, and
+        commits to nothing."""
+        had_content = self.has_content
         try:
             kind = self._read_event(raw)
         except UpstreamGarbled:
@@ -171,6 +174,9 @@ class Events:
         if kind == END:
             self._keep(raw)
             self._end(None)
+        else:
+            self.has_content = had_content
+        if kind in (END, ERROR):
             self._ready.append(raw)
 
     def _make_ready(self, events: list[bytes]) -> None:

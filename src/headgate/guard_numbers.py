@@ -43,6 +43,13 @@ def guard_numbers(guards: Guards, now_s: float) -> dict[str, Any]:
     }
 
 
+def left_alone(guards: Guards) -> str:
+    """Which providers are not asked at the moment, for people; "" if all are."""
+    names = [name for name, breaker in list(guards.endpoints.items())
+             if breaker.state in ("open", "forced_open")]  # fmt: skip
+    return f"not asked at the moment: {', '.join(sorted(names)[:ROWS_MAX])}" if names else ""
+
+
 def _rows(breakers: dict[str, Breaker], now_s: float) -> dict[str, Any]:
     ordered = sorted(breakers.items(), key=lambda item: item[1].state == "closed")
     return {name: _breaker_row(breaker, now_s) for name, breaker in ordered[:ROWS_MAX]}

@@ -8,6 +8,7 @@ to the home loop. Registries are bounded: names that clients invent cannot fill 
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections import Counter
 from typing import Self
 
@@ -16,7 +17,7 @@ from msgspec import Struct, structs
 from headgate.clock import Clock
 from headgate.core.allowance import AllowanceSettings, Budget
 from headgate.core.attribution import of_error
-from headgate.core.breaker import RELEASED, Breaker
+from headgate.core.breaker import CLOSED, HALF_OPEN, OPEN, RELEASED, Breaker
 from headgate.core.breaker_settings import BreakerSettings
 from headgate.core.gate import AUTHENTICATION, LADDERS, THROTTLE, Gate, GateSettings
 from headgate.core.hedging import Waits
@@ -34,8 +35,14 @@ from headgate.core.registry import Registry
 from headgate.errors import BreakerOpen, RateLimited, Refused
 from headgate.types import Call, Invocation, Target
 
+_LOG = logging.getLogger("headgate.guards")
+
 _CLIENTS = "client:"
 _DIGEST_CHARS = 16
+_SHOWN_CHARS = 200
+_TRANSITIONS_MAX = 4_096
+_OTHERS = "(others)"
+"""Stands for all names once so many were counted: clients may invent them."""
 
 
 class GuardSettings(Struct, frozen=True):
@@ -124,7 +131,11 @@ class Passage:
                     self._guards.note(gate, _name_of(gate, self._place), guard)
             elif self._place.is_own or LADDERS.get(outcome.reason) != AUTHENTICATION:
                 # A client that sends a wrong key may send the right one at once.
-                guard.record(permit, outcome, now_s)
+                closing = guard.record(permit, outcome, now_s)
+                if closing is not None and closing.alarm and self._place.is_own:
+                    _LOG.warning("%s: key %s is not used for %.0f s (%s)", self._place.endpoint,
+                                 self._place.credential[-1] or "(its only one)", closing.closed_s,
+                                 closing.reason)  # fmt: skip
             else:
                 guard.record(permit, OUTCOMES["refused"], now_s)
 
@@ -175,22 +186,19 @@ class Guards:
         if not settings.is_enabled:
             return passage
         if is_callable:
-            held: tuple[tuple[str, Breaker | Gate], ...] = (
+            asked: tuple[tuple[str, Breaker | Gate], ...] = (
                 (DEPLOYMENT, self.deployments.get(place.deployment, now_s)),
             )
         else:
-            held = (
-                (CREDENTIAL, self.credentials.get(place.credential, now_s)),
-                (ENDPOINT, self.endpoints.get(place.endpoint, now_s)),
-                (DEPLOYMENT, self.deployments.get(place.deployment, now_s)),
-            )
-        for gate, guard in held:
+            asked = self._asked(place, now_s)
+        for gate, guard in asked:
             permit = guard.admit(now_s)
             if isinstance(guard, Breaker) and guard.has_events:
                 self.note(gate, _name_of(gate, place), guard)
             if isinstance(permit, Refusal):
                 passage.release(now_s)
-                raise _refused(call.target, gate, permit)
+                wait_s = _longest_s(asked, now_s)
+                raise _refused(_name_of(DEPLOYMENT, place), gate, permit.reason, wait_s)
             passage.hold(gate, guard, permit)
         return passage
 
@@ -198,13 +206,7 @@ class Guards:
         """How long `target` would be refused from now on; 0 if it would be asked. Looks only."""
         if not self._settings.is_enabled:
             return 0.0
-        place = self._place(call, target)
-        waits = (
-            self.credentials.get(place.credential, now_s).retry_after_s(now_s),
-            self.endpoints.get(place.endpoint, now_s).retry_after_s(now_s),
-            self.deployments.get(place.deployment, now_s).retry_after_s(now_s),
-        )
-        return max(_FOR_EVER_S if wait is None else wait for wait in waits)
+        return _longest_s(self._asked(self._place(call, target), now_s), now_s)
 
     def is_failing(self, call: Call, now_s: float) -> bool:
         """Whether a breaker of `call.target` would refuse now."""
@@ -246,9 +248,16 @@ class Guards:
                 credential.reopen(now_s)
 
     def note(self, gate: str, name: str, breaker: Breaker) -> None:
-        """Takes down what happened at a breaker."""
+        """Takes down what happened at a breaker, of so many names at most."""
+        if len(self.transitions) >= _TRANSITIONS_MAX:
+            name = _OTHERS
         for event in breaker.take_events():
             self.transitions[gate, name, event.before, event.after, event.reason] += 1
+            if event.after == OPEN and event.open_s:
+                _LOG.warning("%s %a: left alone for %.1f s (%s)", gate, name[:_SHOWN_CHARS],
+                             event.open_s, event.reason)  # fmt: skip
+            elif event.after == CLOSED and event.before == HALF_OPEN:
+                _LOG.warning("%s %a: answers again", gate, name[:_SHOWN_CHARS])
 
     def budget(self, target: Target, now_s: float) -> Budget:
         """The budget of repeats of one deployment."""
@@ -257,6 +266,21 @@ class Guards:
     def waits(self, target: Target, now_s: float) -> Waits:
         """How long the answers of one deployment took to begin."""
         return self._waits.get((target.provider, target.model), now_s)
+
+    def _asked(self, place: Place, now_s: float) -> tuple[tuple[str, Breaker | Gate], ...]:
+        """Who is asked for leave, the credential's gate first. What a registry had no place for has
+        no guard: nobody is refused for what somebody else's key or model was told."""
+        credentials, endpoints, deployments = self.credentials, self.endpoints, self.deployments
+        gate = credentials.get(place.credential, now_s)
+        endpoint = endpoints.get(place.endpoint, now_s)
+        deployment = deployments.get(place.deployment, now_s)
+        asked: tuple[tuple[str, Breaker | Gate], ...] = (
+            (CREDENTIAL, gate), (ENDPOINT, endpoint), (DEPLOYMENT, deployment),
+        )  # fmt: skip
+        shared = (credentials.shared, endpoints.shared, deployments.shared)
+        if shared == (None, None, None):
+            return asked
+        return tuple(named for named in asked if not any(named[1] is one for one in shared))
 
     def _place(self, call: Call, target: Target) -> Place:
         request = call.request
@@ -276,11 +300,15 @@ class Guards:
         breaker = settings.breaker
         return breaker.slow_first_token_s if call.streamed else breaker.slow_total_s
 
+    def _seed_of(self, key: object) -> int:
+        """Another one for each, and the same in a replay: `hash` of a string is not."""
+        return self._seed ^ int.from_bytes(hashlib.sha256(repr(key).encode()).digest()[:8])
+
     def _breaker(self, key: object, now_s: float) -> Breaker:
-        return Breaker(self._settings.breaker, now_s, seed=self._seed ^ hash(key))
+        return Breaker(self._settings.breaker, now_s, seed=self._seed_of(key))
 
     def _gate(self, key: object, now_s: float) -> Gate:
-        return Gate(self._settings.gate, now_s, seed=self._seed ^ hash(key))
+        return Gate(self._settings.gate, now_s, seed=self._seed_of(key))
 
 
 _FOR_EVER_S = float("inf")
@@ -299,11 +327,17 @@ def _digest(credential: tuple[tuple[bytes, bytes], ...]) -> str:
     return said.hexdigest()[:_DIGEST_CHARS]
 
 
-def _refused(target: Target, gate: str, refusal: Refusal) -> Refused:
-    wait_s = refusal.retry_after_s
-    when = "" if wait_s is None else f"; it is asked again in {wait_s:.1f} s"
-    if gate == CREDENTIAL and refusal.reason != AUTHENTICATION:
-        why = "is throttled" if refusal.reason == THROTTLE else "has used up its quota"
-        return RateLimited(f"the credential for {target.name} {why}{when}", retry_after_s=wait_s)
+def _longest_s(guards: tuple[tuple[str, Breaker | Gate], ...], now_s: float) -> float:
+    """When the last of them would give leave: who is told the time of another comes in vain."""
+    waits = [guard.retry_after_s(now_s) for _, guard in guards]
+    return max(_FOR_EVER_S if wait is None else wait for wait in waits)
+
+
+def _refused(target: str, gate: str, reason: str, wait_s: float) -> Refused:
+    after_s = None if wait_s == _FOR_EVER_S else wait_s
+    when = "" if after_s is None else f"; it is asked again in {after_s:.1f} s"
+    if gate == CREDENTIAL and reason != AUTHENTICATION:
+        why = "is throttled" if reason == THROTTLE else "has used up its quota"
+        return RateLimited(f"the credential for {target} {why}{when}", retry_after_s=after_s)
     why = "refuses our credential" if gate == CREDENTIAL else "keeps failing"
-    return BreakerOpen(f"{target.name} {why}{when}", retry_after_s=wait_s)
+    return BreakerOpen(f"{target} {why}{when}", retry_after_s=after_s)

@@ -2,8 +2,8 @@
 
 A hit appends its latency to a queue of at most `FOLD` numbers (one C call, no lock); a full queue
 and everything else is added to integers under one short lock. A snapshot takes that lock for one
-row at a time. Memory depends on the number of models (at most `MODELS_MAX`), never on the number of
-calls. No I/O, no clock: latencies are arguments.
+row at a time. Memory depends on the number of models (those of the configuration and `MODELS_MAX`
+more), never on the number of calls. No I/O, no clock: latencies are arguments.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import threading
 from bisect import bisect_left, bisect_right
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from msgspec import Struct
@@ -20,7 +20,8 @@ from headgate.core.histogram import BLOCK, BOUNDS_MS, SIZE, block_sums, buckets,
 from headgate.types import NO_USAGE, Usage
 
 MODELS_MAX = 100
-"""Model names with a row of their own; calls of any further one are counted under `other`."""
+"""Model names with a row of their own besides those of the configuration, which always have one;
+calls of any further one are counted under `other`."""
 OTHER = "other"
 ERRORS_MAX = 20
 """Kinds of errors of one model; any further one is counted under `other`."""
@@ -81,11 +82,18 @@ class ModelSeries(Struct, frozen=True):
 class Metrics:
     """Counts calls, tokens, latencies and errors per model. Safe from any thread."""
 
-    def __init__(self, models_max: int = MODELS_MAX) -> None:
+    def __init__(self, models_max: int = MODELS_MAX, listed: Iterable[str] = ()) -> None:
+        """`listed`: models that have a row of their own whatever other names are asked for."""
         self._lock = threading.Lock()
         self._models_max = models_max
+        self._listed = frozenset(listed)
+        self._unlisted = 0
         self._rows: dict[str, _Row] = {}
         self._waiting: dict[str, deque[float]] = {}
+
+    def reserve(self, models: Iterable[str]) -> None:
+        """These models have rows of their own, too, from now on."""
+        self._listed |= frozenset(models)
 
     def record_hit(self, model: str, latency_ms: float) -> None:
         """One call answered by the cache."""
@@ -132,9 +140,12 @@ class Metrics:
             errors[error] = errors.get(error, 0) + 1
 
     def _add(self, model: str) -> _Row:
-        if model not in self._rows and len(self._rows) >= self._models_max:
-            model = OTHER
         row = self._rows.get(model)
+        if row is None and model not in self._listed:
+            if self._unlisted >= self._models_max:
+                model = OTHER
+                row = self._rows.get(model)
+            self._unlisted += row is None
         if row is None:
             row = self._rows[model] = _Row()
             self._waiting[model] = row.waiting
@@ -144,6 +155,7 @@ class Metrics:
         """Forgets everything."""
         with self._lock:
             self._rows.clear()
+            self._unlisted = 0
             self._waiting.clear()
 
     def snapshot(self) -> dict[str, Any]:

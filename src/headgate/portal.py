@@ -14,9 +14,10 @@ from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import CancelledError, Future, InvalidStateError
 from contextvars import Context, copy_context
 from queue import SimpleQueue
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from headgate.errors import Closed, StreamBroken
+from headgate.stream import Value
 from headgate.types import Call, Reply, Service
 
 T = TypeVar("T")
@@ -283,3 +284,13 @@ def _settle(done: asyncio.Future[Any], result: Any, error: BaseException | None)
         done.set_exception(RuntimeError(f"the callable raised {error!r}"))
     else:
         done.set_exception(error)
+
+
+def result_of(reply: Reply | Raised) -> Any:
+    """What a callable's caller gets: its own object if it was its call, else a copy that nobody
+    else holds. Raises what the callable raised."""
+    if isinstance(reply, Raised):
+        raise reply.error
+    body = cast(Value, reply.body)
+    provenance = reply.provenance
+    return body.copy() if provenance.hit or provenance.collapsed else body.original

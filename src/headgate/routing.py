@@ -7,6 +7,8 @@ name that nobody configured is refused here.
 from __future__ import annotations
 
 import difflib
+import math
+import re
 
 from headgate.config import Config
 from headgate.errors import UnknownModel
@@ -15,6 +17,8 @@ from headgate.types import CONTENT, CONTEXT, FALLBACK, TARGET, Route, Target
 
 _SPEAKS = {"openai": {"chat", "completions", "responses", "embeddings"},
            "anthropic": {"messages", "count_tokens"}}  # fmt: skip
+
+_NUMBER = re.compile(r"[0-9]+\.?[0-9]*|\.[0-9]+")
 
 Written = tuple[str, str, float]
 """A target as the configuration spells it: provider, model, weight (0: none given)."""
@@ -25,9 +29,9 @@ def read_target(text: str) -> Written | None:
     provider, slash, model = text.partition("/")
     name, equals, number = model.rpartition("=")
     weight = 0.0
-    if equals and number.replace(".", "", 1).isdigit():
+    if equals and _NUMBER.fullmatch(number):
         model, weight = name, float(number)
-        if not weight:
+        if not 0 < weight < math.inf:
             return None
     return (provider, model, weight) if slash and provider and model else None
 
@@ -52,7 +56,7 @@ class Routes:
             for role, others in _stand_ins(listed):
                 for other in others:
                     routes += self._routes(self._stand_in(other, operation), role)
-        return model, routes
+        return model, self._of_one_client(routes)
 
     def _targets(self, name: str, operation: str) -> tuple[str, list[Written]]:
         config = self._config
@@ -82,10 +86,19 @@ class Routes:
 
     def _routes(self, targets: list[Written], role: str) -> tuple[Route, ...]:
         return tuple(
-            Route(Target(provider, model, credential), weight, role)
+            Route(Target(provider, model, alias), weight / len(aliases), role)
             for provider, model, weight in targets
-            for credential in self._credentials(provider)
+            for aliases in [self._credentials(provider)]
+            for alias in aliases
         )
+
+    def _of_one_client(self, routes: tuple[Route, ...]) -> tuple[Route, ...]:
+        """The routes without those that would hand what the client sends to a second provider: its
+        credential is meant for one. The first without a key of its own has it."""
+        keyless = [name for name in _providers(routes) if not self._config.providers[name].has_key]
+        if len(keyless) < 2:
+            return routes
+        return tuple(route for route in routes if route.target.provider not in keyless[1:])
 
     def _credentials(self, provider: str) -> list[str]:
         count = len(self._config.providers[provider].api_keys)
@@ -116,6 +129,10 @@ class Routes:
             prefixes = ", ".join(f"{provider}/MODEL" for provider in speaking)
             return f"{text}; or name the provider: {prefixes}"
         return f"{text}; no configured provider answers {operation} calls"
+
+
+def _providers(routes: tuple[Route, ...]) -> list[str]:
+    return list(dict.fromkeys(route.target.provider for route in routes))
 
 
 def _stand_ins(model: ModelConfig) -> tuple[tuple[str, tuple[str, ...]], ...]:

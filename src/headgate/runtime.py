@@ -20,15 +20,15 @@ from headgate.admission_head import Head
 from headgate.clock import Clock, SystemClock
 from headgate.config import Config
 from headgate.errors import UpstreamTimeout
-from headgate.guard_numbers import guard_numbers
+from headgate.guard_numbers import guard_numbers, left_alone
 from headgate.guards import Guards
 from headgate.invocation import Keys, Names, bound_arguments, caller_loop, caller_thread
 from headgate.layers.fill import Fill
 from headgate.metrics import Metrics
-from headgate.portal import Portal, Raised
+from headgate.portal import Portal, result_of
 from headgate.runtime_numbers import cache_numbers
 from headgate.runtime_parts import Parts, open_parts, release
-from headgate.stream import UNCOPIED, Value, entry_value
+from headgate.stream import UNCOPIED, entry_value
 from headgate.types import (
     NO_CONTROLS,
     Call,
@@ -65,14 +65,16 @@ class Runtime:
     ) -> None:  # fmt: skip
         self.config = config or Config()
         self.clock = clock = clock or SystemClock()
-        self.metrics: Metrics = Metrics() if before is None else before.metrics
         cache = self.config.cache
+        self.metrics: Metrics = Metrics() if before is None else before.metrics
+        self.metrics.reserve({*self.config.models, *cache.models})
         parts = None if before is None else before._parts
         self._parts: Parts = open_parts(self.config, self.clock, parts)
         self.tiers = self._parts.tiers
         largest, fill = cache.entry_max_bytes, None if before is None else before._fill
         self._fill: Fill = Fill(self.tiers, self.clock, self.metrics, largest, fill)
-        self.checks: list[Callable[[], str]] = [self.tiers.problem]
+        told = functools.partial(left_alone, self._parts.resilience.guards)
+        self.checks: list[Callable[[], str]] = [self.tiers.problem, told]
         """Each says what is wrong just now, for people, or "" if nothing is; none may wait."""
         self.admission = Admission(self.config)
         self.portal: Portal = Portal() if before is None else before.portal
@@ -126,7 +128,7 @@ class Runtime:
             raise RuntimeError("this call would wait for its own event loop: use acached_llm_call")
         thread, request = caller_thread(key, call_func)
         call = self._call(key, model, namespace, ttl, request)
-        return _result(thread.wait(self.portal.submit(self._stack, call)))
+        return result_of(thread.wait(self.portal.submit(self._stack, call)))
 
     async def acached_llm_call(
         self,
@@ -150,7 +152,7 @@ class Runtime:
             if entry is not None:
                 self.clear(key=key)
         call = self._call(key, model, namespace, ttl, caller_loop(key, call_func))
-        return _result(await self.portal.wait(self.portal.submit(self._stack, call)))
+        return result_of(await self.portal.wait(self.portal.submit(self._stack, call)))
 
     def cached(
         self, *, model: str = "", namespace: str = "", ttl: float | None = None
@@ -389,12 +391,3 @@ class Runtime:
             ttl_s=policy_s if ttl is None else min(policy_s, ttl),
             bypass="" if key else self._keys.bypass(model),
         )
-
-
-def _result(reply: Reply | Raised) -> Any:
-    """The caller's own object if it was its call, else a copy nobody else holds."""
-    if isinstance(reply, Raised):
-        raise reply.error
-    body = cast(Value, reply.body)
-    provenance = reply.provenance
-    return body.copy() if provenance.hit or provenance.collapsed else body.original

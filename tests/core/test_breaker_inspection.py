@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from breakers import BAD, GOOD, PLAIN, Driven
+from breakers import BAD, GOOD, LEFT, PLAIN, Driven
 
 from headgate.core.breaker_settings import BreakerSettings
 
@@ -85,6 +85,22 @@ def test_it_is_idle_when_nothing_would_be_lost_with_it() -> None:
     assert not driven.breaker.is_idle(driven.now_s)
     assert driven.breaker.is_idle(driven.now_s + 10)
     driven.open()
+    assert not driven.breaker.is_idle(driven.now_s + 8 + 9)
+
+
+def test_one_that_nobody_has_asked_since_its_time_was_over_is_idle_after_a_window() -> None:
+    driven = Driven()
+    probe = driven.half_open()
+    assert not driven.breaker.is_idle(driven.now_s + 15)
+    driven.end(probe, LEFT)
+    assert not driven.breaker.is_idle(driven.now_s + 9)
+    assert driven.breaker.is_idle(driven.now_s + 10)
+    lost = driven.admit()
+    driven.wait(16)
+    assert not driven.breaker.is_idle(driven.now_s)
+    assert (driven.state, lost.ended) == ("open", False)
+    assert driven.breaker.is_idle(driven.now_s + 16 + 10)
+    driven.breaker.force("forced_open", driven.now_s)
     assert not driven.breaker.is_idle(driven.now_s + 1e9)
 
 

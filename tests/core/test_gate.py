@@ -242,6 +242,15 @@ def test_it_is_idle_when_it_is_open_and_on_no_ladder() -> None:
     assert driven.gate.is_idle(driven.now_s)
 
 
+def test_one_that_nobody_asks_for_longer_than_its_longest_step_is_idle() -> None:
+    driven = Driven()
+    driven.closes_for(REFUSED, 1)
+    opens_s = driven.now_s + driven.gate.retry_after_s(driven.now_s)
+    longest_s = driven.gate.settings.authentication_max_s
+    assert not driven.gate.is_idle(opens_s + longest_s - 1)
+    assert driven.gate.is_idle(opens_s + longest_s)
+
+
 @pytest.mark.parametrize("value", [0, -1, math.nan, math.inf, "1h"])
 def test_a_closing_of_no_length_is_refused(value: Any) -> None:
     with pytest.raises(ConfigError) as caught:

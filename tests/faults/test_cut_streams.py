@@ -1,6 +1,6 @@
-"""Recorded streams of every dialect that break off at any byte, in every way a wire allows: the
-client gets a prefix of one answer and then an error that its SDK raises, the cache stays empty, and
-the next call goes upstream. `make test` takes samples, `make test-full` every byte.
+"""Row 9: recorded streams of every dialect that break off at any byte, in every way a wire allows:
+the client gets a prefix of one answer and then an error that its SDK raises, the cache stays empty,
+and the next call goes upstream. `make test` takes samples, `make test-full` every byte.
 """
 
 from __future__ import annotations

@@ -108,3 +108,18 @@ def test_names_from_outside_cannot_steer_the_terminal(gate: Gate, capsys: Captur
     told = Told(capsys, "stats", "--url", gate.url)
     assert "\x1b" not in told.out
     assert "evil\\x1b[31m\\nmodel" in told.out
+
+
+def test_targets_that_are_left_alone_are_told_with_when_they_are_asked_again(
+    gate: Gate, capsys: Captured
+) -> None:
+    gate.post(CHAT, {"model": "m", "messages": []})
+    told = Told(capsys, "stats", "--url", gate.url)
+    provider = next(iter(gate.runtime.config.providers))
+    assert "left alone" not in told.out
+    assert cells(told.out, provider)[:1] == [provider]
+    forced = {"gate": "endpoint", "name": provider, "state": "forced_open"}
+    assert gate.post("/api/admin/breakers", forced).status == 200
+    told = Told(capsys, "stats", "--url", gate.url)
+    assert cells(told.out, "endpoints")[:3] == ["endpoints", provider, "forced_open"]
+    assert "by hand" in told.out

@@ -46,7 +46,7 @@ ROOMS = {
     "providers.settings": "core types",
     "providers.wire": "types",
     "providers.wire_client": "providers.settings providers.wire providers.wire_aiohttp",
-    "providers.wire_aiohttp": "providers.wire types errors",
+    "providers.wire_aiohttp": "providers.wire providers.wire_names types errors",
     "providers": "providers core stream types errors clock",
     # What is known before any call: `config` is a value, `config_file` reads it from a file.
     "config": "layers.settings providers.settings core types config_file",
@@ -54,7 +54,7 @@ ROOMS = {
     # For any callable, without a runtime.
     "circuitbreaker": "core errors clock",
     # A call on its way in.
-    "portal": "types errors",
+    "portal": "stream types errors",
     "invocation": "portal config core types",
     "routing": "config providers.settings types errors",
     "admission": "admission routing config layers.settings providers.settings core types errors",

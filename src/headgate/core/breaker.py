@@ -171,7 +171,12 @@ class Breaker:
 
     def is_idle(self, now_s: float) -> bool:
         """Whether nothing would be lost with this breaker: CLOSED, nothing in its window, and not
-        just recovered."""
+        just recovered; or refusing by itself, and for a window nobody has asked who would not have
+        been refused."""
+        if self.state in (OPEN, HALF_OPEN):
+            self._end_leases(now_s)
+            quiet_since_s = max(self._until_s, self._since_s)
+            return not self._probes and now_s - quiet_since_s >= self.settings.window_s
         if self.state != CLOSED:
             return False
         self.window.refresh(now_s)

@@ -135,8 +135,15 @@ class Gate:
         return max(0.0, self._until_s - now_s)
 
     def is_idle(self, now_s: float) -> bool:
-        """Whether nothing would be lost with it: open, and on no ladder."""
-        return self._until_s <= now_s and not self.step
+        """Whether nothing would be lost with it: open, and on no ladder, or for so long that
+        nobody will come to climb on."""
+        settings = self.settings
+        longest_s = {
+            THROTTLE: settings.throttle_max_s,
+            AUTHENTICATION: settings.authentication_max_s,
+            QUOTA: settings.quota_max_s,
+        }.get(self.ladder, 0.0)
+        return now_s - self._until_s >= (longest_s if self.step else 0.0)
 
     def memory(self, now_s: float, epoch_s: float) -> GateMemory | None:
         """What to keep over a restart; `epoch_s` is seconds since 1970 now. Only a quota lasts that

@@ -15,14 +15,17 @@ from headgate.types import Call, Layer, Reply, Service
 
 
 def breaker(guards: Guards, clock: Clock) -> Layer:
-    """Raises BreakerOpen or RateLimited without asking below; spends one attempt of the call's
-    allowance otherwise."""
+    """Raises BreakerOpen or RateLimited without asking below; otherwise spends one attempt of the
+    call's allowance, the first of which the target's budget of repeats is fed by."""
 
     def layer(below: Service) -> Service:
         async def service(call: Call) -> Reply:
-            passage = guards.admit(call, clock.monotonic())
+            now_s = clock.monotonic()
+            passage = guards.admit(call, now_s)
             if call.allowance is not None:
                 call.allowance.spend()
+                if call.allowance.attempts == 1:
+                    guards.budget(call.target, now_s).deposit(now_s)
             if passage is None:
                 return await below(call)
             with passage:
@@ -33,7 +36,7 @@ def breaker(guards: Guards, clock: Clock) -> Layer:
 
             if isinstance(reply.body, Events) and reply.body.has_content:
                 passage.answer(clock.monotonic())
-            return when_over(reply, tell)
+            return when_over(reply, tell, clock.epoch())
 
         return service
 

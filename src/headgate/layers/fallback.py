@@ -74,26 +74,24 @@ class _FallingBack:
             try:
                 attempt, asked = await self._tried(call, route, left)
             except Refused as error:
+                error.attempts = allowance.attempts
                 kept.refused(error)
                 outcome = _REFUSED
             else:
                 route, outcome = asked[0], attempt.outcome
                 left = [other for other in left if other not in asked]
-                await kept.tried(attempt)
                 if outcome.kind == OK:
-                    return answered(kept.hand_on(), allowance, route)
+                    return answered(attempt.hand_on(), allowance, route)
+                await kept.tried(attempt)
             route = self._next(call, route, outcome, left)
             if route is not None:
                 self._guards.fallbacks[outcome.reason] += 1
-        return failed(kept, allowance)
+        return failed(kept.hand_on(), allowance)
 
     async def _tried(
         self, call: Call, route: Route, left: list[Route]
     ) -> tuple[Tried, list[Route]]:
         """One attempt, and which routes it took: two where it was hedged."""
-        now_s = self._clock.monotonic()
-        if not call.allowance.attempts:
-            self._guards.budget(route.target, now_s).deposit(now_s)
         following = after(route, _REFUSED, left)
         sole = not any(self._is_open(call, other) for other in following)
 
@@ -101,9 +99,14 @@ class _FallingBack:
             aimed = _aimed(call, route, sole=sole)
             return await tried(self._below, aimed, self._clock.epoch())
 
-        if sole or call.allowance.attempts:
-            return await attempt(route), [route]
-        return await self._hedging.ask(call, attempt, route, following)
+        denied, call.allowance.denied = call.allowance.denied, ""
+        try:
+            if sole or call.allowance.attempts:
+                return await attempt(route), [route]
+            return await self._hedging.ask(call, attempt, route, following)
+        except Refused:
+            call.allowance.denied = denied
+            raise
 
     def _next(self, call: Call, failed: Route, outcome: Outcome, left: list[Route]) -> Route | None:
         """The route to go on with: one that may be asked now, and whose budget takes a repeat."""
@@ -114,6 +117,7 @@ class _FallingBack:
             return None
         if denied:
             call.allowance.denied = denied
+            self._guards.denials[denied] += 1
             return None
         return self._affordable(call, following, now_s)
 

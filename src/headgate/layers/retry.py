@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import asyncio
 
-from headgate.attempts import Tried, tried
+from msgspec.structs import replace
+
+from headgate.attempts import tried
 from headgate.clock import Clock
 from headgate.core.allowance import BUDGET, FINAL, Allowance
 from headgate.core.backoff import BackoffSettings, wait_s
-from headgate.core.outcome import OK
+from headgate.core.outcome import OK, Outcome
 from headgate.guards import Guards
 from headgate.types import Call, Layer, Reply, Service
 
@@ -46,8 +48,11 @@ class _Retrying:
             attempt = await tried(self._below, call, self._clock.epoch())
             if attempt.outcome.kind == OK:
                 return attempt.hand_on()
-            pause_s = self._pause_s(call, attempt, repeats)
-            allowance.denied = self._denial(call, attempt, pause_s, repeats)
+            outcome = self._awaited(call, attempt.outcome)
+            pause_s = wait_s(self._settings, repeats, self._clock.random(), outcome.retry_after_s)
+            if outcome.retry_after_s:
+                pause_s += _TIMER_S
+            allowance.denied = self._denial(call, outcome, pause_s, repeats)
             if allowance.denied:
                 if allowance.denied != FINAL:
                     self._guards.denials[allowance.denied] += 1
@@ -57,17 +62,18 @@ class _Retrying:
             await asyncio.sleep(pause_s)
             repeats += 1
 
-    def _pause_s(self, call: Call, attempt: Tried, repeats: int) -> float:
-        """Never shorter than the credential's gate is closed: that would refuse the repeat."""
-        chance, now_s = self._clock.random(), self._clock.monotonic()
-        own_s = wait_s(self._settings, repeats, chance, attempt.outcome.retry_after_s)
-        closed_s = self._guards.wait_s(call, call.target, now_s)
-        return max(own_s, closed_s + _TIMER_S) if closed_s else own_s
+    def _awaited(self, call: Call, outcome: Outcome) -> Outcome:
+        """The outcome with the wait that our own gates ask for, if it is longer: they would refuse
+        a repeat before, and have heard of other calls what this one may not have been told."""
+        closed_s = self._guards.wait_s(call, call.target, self._clock.monotonic())
+        if closed_s <= (outcome.retry_after_s or 0.0):
+            return outcome
+        return replace(outcome, retry_after_s=closed_s)
 
-    def _denial(self, call: Call, attempt: Tried, pause_s: float, repeats: int) -> str:
+    def _denial(self, call: Call, outcome: Outcome, pause_s: float, repeats: int) -> str:
         now_s = self._clock.monotonic()
-        denied = call.allowance.denial(attempt.outcome, now_s, pause_s, repeats=repeats)
-        if not denied and self._guards.is_failing(call, now_s):
+        denied = call.allowance.denial(outcome, now_s, pause_s, repeats=repeats)
+        if denied != FINAL and self._guards.is_failing(call, now_s):
             return FAILING
         if not denied and not self._guards.budget(call.target, now_s).withdraw(now_s):
             return BUDGET

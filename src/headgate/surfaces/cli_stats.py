@@ -38,6 +38,35 @@ def stats(url: UrlOption = None, as_json: JsonOption = False) -> None:
         terminal.table("models", columns, rows)
     if metrics["errors"]:
         terminal.table("errors", ("model:kind", "count"), sorted(metrics["errors"].items()))
+    show_targets(numbers.get("breakers", {}))
+
+
+def show_targets(breakers: dict[str, Any]) -> None:
+    """How attempts ended at each provider, and which targets are left alone at the moment."""
+    attempts = [
+        (provider, outcome, count)
+        for provider, outcomes in sorted(breakers.get("attempts", {}).items())
+        for outcome, count in sorted(outcomes.items())
+    ]
+    if attempts:
+        terminal.table("attempts", ("provider", "outcome", "count"), attempts)
+    left_alone = [
+        (gate, name, row["state"], _wait(row["retry_after_s"]))
+        for gate in ("endpoints", "deployments")
+        for name, row in breakers.get(gate, {}).items()
+        if row["state"] != "closed"
+    ]
+    left_alone += [
+        (row["credential"], row["target"], row["closed_by"], _wait(row["retry_after_s"]))
+        for row in breakers.get("credentials", [])
+        if row["retry_after_s"]
+    ]
+    if left_alone:
+        terminal.table("left alone", ("what", "target", "state", "asked again in s"), left_alone)
+
+
+def _wait(seconds: float | None) -> str:
+    return "by hand" if seconds is None else f"{seconds:.1f}"
 
 
 def show_cache(cache: dict[str, Any]) -> None:

@@ -12,12 +12,12 @@ from http import HTTPStatus
 from typing import Any, NamedTuple
 
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from headgate.config import ServerConfig
 from headgate.errors import BadRequest, Closed, HeadgateError, Refused
 from headgate.surfaces.dialect import dialect_of, error_body, error_headers
+from headgate.surfaces.paced import Paced
 
 HEAD_MAX_BYTES = 65_536
 """Of a head that is not complete: the parser itself has no limit. A complete one may be smaller."""
@@ -31,16 +31,20 @@ _HEAD, _BODY, _NOTHING = "head", "body", ""
 
 
 class Limits(NamedTuple):
-    """What clients are given: seconds for a head and for a body that stands still, connections."""
+    """What clients are given: seconds for a head, for a body that stands still and for reading an
+    answer that waits; connections."""
 
     head_s: float
     body_s: float
     connections_max: int
+    write_s: float = 60.0
 
 
 def limits_of(server: ServerConfig) -> Limits:
     """The limits that a configuration sets."""
-    return Limits(server.header_timeout, server.body_timeout, server.connections_max)
+    return Limits(
+        server.header_timeout, server.body_timeout, server.connections_max, server.write_timeout
+    )
 
 
 class Connections:
@@ -80,7 +84,7 @@ class Connections:
         loop.call_later(min(LOOK_AT_LEAST_EVERY_S, shortest_s), self._look, state, loop)
 
 
-class Connection(HttpToolsProtocol):
+class Connection(Paced):
     """Refuses what comes too slowly (408), a head without end (431), and what comes when it is too
     late (503); each refusal closes the connection."""
 
@@ -94,6 +98,7 @@ class Connection(HttpToolsProtocol):
     ) -> None:
         super().__init__(config, server_state, app_state, loop)
         self._owner = owner
+        self.write_s = owner.limits.write_s
         self._awaited = _HEAD
         self._due_s = math.inf
         self._body_due_s = math.inf

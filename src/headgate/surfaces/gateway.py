@@ -30,6 +30,8 @@ Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 _WATCH_AFTER_S = 0.05
 _RETIRE_LOOK_S = 0.1
+_NOT_SPOKEN = frozenset({"0.9", "2.0"})
+"""Versions that the parser below lets pass although it reads them as if they were 1.1."""
 
 logger = logging.getLogger("headgate.gateway")
 
@@ -88,7 +90,7 @@ class Gateway:
             serving.running += 1
             try:
                 route = DATA_PLANE.get(scope["path"])
-                if route is None:
+                if route is None or scope.get("http_version") in _NOT_SPOKEN:
                     await self._operate(serving, scope, receive, send)
                 else:
                     await self._admit(serving, route, scope, receive, send)
@@ -181,6 +183,8 @@ class Gateway:
     async def _operate(self, serving: Serving, scope: Scope, receive: Receive, send: Send) -> None:
         """Everything that is not a call: models, health, numbers, administration."""
         try:
+            if scope.get("http_version") in _NOT_SPOKEN:
+                raise BadRequest("HTTP/1.1 is spoken here", status=505, code="wrong_version")
             head = read_head(scope["headers"])
             body = await read_body(head.announced_bytes, receive, serving.body_max_bytes)
             answer = await serving.operations.answer(scope, body)

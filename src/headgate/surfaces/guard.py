@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import hmac
 import ipaddress
+import re
 from collections.abc import Iterable
-from urllib.parse import urlsplit
 
 from headgate.config import Config
 from headgate.errors import BadRequest, ConfigError, Problem
@@ -18,6 +18,7 @@ from headgate.types import Secret
 _LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 _PROXY_HEADERS = (b"forwarded", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto",
                   b"x-real-ip", b"via")  # fmt: skip
+_HOST = re.compile(r"([a-z0-9.-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?")
 
 
 def is_loopback(host: str) -> bool:
@@ -63,10 +64,10 @@ def require_admin(
 
 
 def _host_name(host: bytes) -> str:
-    try:
-        return (urlsplit("//" + host.decode("ascii")).hostname or "").lower()
-    except ValueError:
-        return ""
+    """The name in a Host header; "" for what is none, as a path, a query or a user behind or before
+    it: other readers might find another name there."""
+    found = _HOST.fullmatch(host.decode("latin-1").lower())
+    return found[1].strip("[]") if found else ""
 
 
 def _same_origin(fields: dict[bytes, bytes]) -> bool:
