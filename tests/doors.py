@@ -227,7 +227,7 @@ class Doors:
         return kept + sum(one.is_idle() for one in self._sdk_connections())
 
     def _pools(self) -> list[Any]:
-        sessions = [getattr(wire, "_session", None) for wire in self.runtime._wires.values()]
+        sessions = [getattr(wire, "_session", None) for wire in self.runtime._parts.wires.values()]
         return [session.connector for session in sessions if session is not None]
 
     def _sdk_connections(self) -> list[Any]:

@@ -6,9 +6,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from lab import KEY
+
 from headgate.config import Config, ModelConfig, ProviderConfig
 from headgate.layers.settings import RetryConfig
 from headgate.testing import FaultServer
+from headgate.types import Secret
 
 QUICK = RetryConfig(backoff=0.01, backoff_max=0.05)
 
@@ -22,9 +25,11 @@ def several(
     blocks: dict[str, Any] | None = None,
     **provider: Any,
 ) -> Config:
-    """`m` leads to `p1/m1`, `p2/m2`, ... and in Anthropic's dialect to `c1/m1`, ...; none has a key
-    of its own, so that the fault server knows who asks. `provider` and `model` are settings of
-    each."""
+    """`m` leads to `p1/m1`, `p2/m2`, ... and in Anthropic's dialect to `c1/m1`, ...; each has the
+    key of the laboratory's clients, so that the fault server takes all calls for that tenant's:
+    what a client sends goes to one provider only. `provider` and `model` are settings of each."""
+    if "api_keys" not in provider:
+        provider.setdefault("api_key", Secret(KEY))
     kinds = {"p": ("openai", server.base_url), "c": ("anthropic", server.anthropic_base_url)}
     providers = {
         f"{letter}{number}": ProviderConfig(kind=kind, base_url=url, **provider)  # type: ignore[arg-type]
@@ -32,5 +37,5 @@ def several(
         for number in range(1, count + 1)
     }
     targets = tuple(f"{name}/m{name[1:]}" for name in providers)
-    models = {"m": ModelConfig(targets=targets, **(model or {}))}
+    models = {"m": ModelConfig(**{"targets": targets, **(model or {})})}
     return Config(providers=providers, models=models, retry=retry, **(blocks or {}))

@@ -132,12 +132,18 @@ def test_a_target_with_two_keys_has_the_share_its_weight_says() -> None:
 
 
 def test_what_a_client_sends_goes_to_one_provider_only() -> None:
-    keyless = ProviderConfig()
+    keyless, other = ProviderConfig(), ProviderConfig(base_url="https://other.example/v1")
     model = ModelConfig(targets=("a/m", "b/m"), fallbacks=("d/m", "a/spare"))
-    routes = routes_of({"m": model}, a=keyless, b=KEYED, d=keyless)
+    routes = routes_of({"m": model}, a=keyless, b=KEYED, d=other)
     assert names(routes) == ["a/m", "b/m", "a/spare"]
-    routes = routes_of({"a/m": ModelConfig(fallbacks=("d/m",))}, "a/m", a=keyless, d=keyless)
+    routes = routes_of({"a/m": ModelConfig(fallbacks=("d/m",))}, "a/m", a=keyless, d=other)
     assert names(routes) == ["a/m"]
+
+
+def test_two_names_of_one_place_are_one_provider_to_a_client() -> None:
+    usual, spelt = ProviderConfig(), ProviderConfig(base_url="https://api.openai.com/v1")
+    model = ModelConfig(targets=("a/m", "b/m"))
+    assert names(routes_of({"m": model}, a=usual, b=spelt)) == ["a/m", "b/m"]
 
 
 def test_providers_with_keys_and_built_in_ones_are_no_clients_business() -> None:

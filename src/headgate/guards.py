@@ -17,7 +17,7 @@ from msgspec import Struct, structs
 from headgate.clock import Clock
 from headgate.core.allowance import AllowanceSettings, Budget
 from headgate.core.attribution import of_error
-from headgate.core.breaker import CLOSED, HALF_OPEN, OPEN, RELEASED, Breaker
+from headgate.core.breaker import CLOSED, HALF_OPEN, OPEN, PROBING, RELEASED, Breaker
 from headgate.core.breaker_settings import BreakerSettings
 from headgate.core.gate import AUTHENTICATION, LADDERS, THROTTLE, Gate, GateSettings
 from headgate.core.hedging import Waits
@@ -198,6 +198,9 @@ class Guards:
             if isinstance(permit, Refusal):
                 passage.release(now_s)
                 wait_s = _longest_s(asked, now_s)
+                if permit.reason == PROBING:
+                    # A probe seldom takes all of its lease: who comes again earlier may find room.
+                    wait_s = min(wait_s, settings.breaker.open_base_s)
                 raise _refused(_name_of(DEPLOYMENT, place), gate, permit.reason, wait_s)
             passage.hold(gate, guard, permit)
         return passage

@@ -12,7 +12,7 @@ import re
 
 from headgate.config import Config
 from headgate.errors import UnknownModel
-from headgate.providers.settings import ModelConfig
+from headgate.providers.settings import DEFAULT_BASE_URLS, ModelConfig
 from headgate.types import CONTENT, CONTEXT, FALLBACK, TARGET, Route, Target
 
 _SPEAKS = {"openai": {"chat", "completions", "responses", "embeddings"},
@@ -93,12 +93,18 @@ class Routes:
         )
 
     def _of_one_client(self, routes: tuple[Route, ...]) -> tuple[Route, ...]:
-        """The routes without those that would hand what the client sends to a second provider: its
-        credential is meant for one. The first without a key of its own has it."""
-        keyless = [name for name in _providers(routes) if not self._config.providers[name].has_key]
-        if len(keyless) < 2:
+        """The routes without those that would send what the client sends to a second place: its
+        credential is meant for one. The first provider without a key of its own says which."""
+        places = {name: place for name in _providers(routes) if (place := self._keyless_at(name))}
+        if len(set(places.values())) < 2:
             return routes
-        return tuple(route for route in routes if route.target.provider not in keyless[1:])
+        meant = next(iter(places.values()))
+        return tuple(r for r in routes if places.get(r.target.provider, meant) == meant)
+
+    def _keyless_at(self, provider: str) -> str:
+        """Where a provider without a key of its own is; "" for one that has a key."""
+        settings = self._config.providers[provider]
+        return "" if settings.has_key else settings.base_url or DEFAULT_BASE_URLS[settings.kind]
 
     def _credentials(self, provider: str) -> list[str]:
         count = len(self._config.providers[provider].api_keys)

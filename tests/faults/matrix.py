@@ -38,11 +38,13 @@ SHOWN: dict[int, str] = {
     34: "test_slow_connections.py",
     35: "test_smuggling.py",
     36: "test_compressed_bombs.py",
+    37: "test_retry_storm.py",
+    38: "test_bad_deployment.py",
     42: "test_blocked_loop.py",
 }
 """In tests/faults."""
 
-MORE: dict[int, tuple[str, ...]] = {9: ("test_failover.py",)}
+MORE: dict[int, tuple[str, ...]] = {7: ("test_hedging.py",), 9: ("test_failover.py",)}
 """Further files of a row that is in `SHOWN`."""
 
 ELSEWHERE: dict[int, str] = {
@@ -52,12 +54,10 @@ ELSEWHERE: dict[int, str] = {
 }
 """Rows that are shown in another folder of tests, or in the file of another row."""
 
-_BREAKER = "waits for its tests: breaker, retries and fallbacks are in the stack"
 _SHARED = "waits for the shared store"
 _LEDGER = "waits for keys, budgets and the ledger"
 _JOBS = "waits for durable batches"
 TO_COME: dict[int, str] = {
-    **dict.fromkeys((37, 38), _BREAKER),
     **dict.fromkeys((25, 26, 27, 41), _SHARED),
     **dict.fromkeys((39, 40), _LEDGER),
     21: _JOBS,

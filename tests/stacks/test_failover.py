@@ -143,7 +143,7 @@ CLIENT: Headers = ((b"authorization", b"Bearer client"),)
 
 def test_what_a_client_sends_reaches_one_provider_without_a_key() -> None:
     config = Config(
-        providers={"a": ProviderConfig(), "b": ProviderConfig(),
+        providers={"a": ProviderConfig(), "b": ProviderConfig(base_url="https://b.example"),
                    "c": ProviderConfig(api_key=Secret("sk"))},
         models={"m": ModelConfig(targets=("a/m", "b/m"), fallbacks=("c/m",))},
     )  # fmt: skip
