@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import re
+from decimal import Decimal
 from typing import Annotated, Any, Literal
 
 import pytest
 
 from headgate.config_file_kinds import form_of, kind_of, shown
 from headgate.config_file_text import Expanded
-from headgate.core.units import Bounds, Bytes, Seconds
+from headgate.core.units import Bounds, Bytes, Dollars, Factor, Seconds
 from headgate.types import Secret
 
 PORT = Annotated[int, Bounds(0, 65535)]
 TTL = Annotated[Seconds, Bounds(0, above=True)]
 SIZE = Annotated[Bytes, Bounds(1024)]
 RATIO = Annotated[float, Bounds(0, 1, above=True)]
+PRICE = Annotated[Dollars | None, Bounds(0, 1_000_000)]
+SHARE = Annotated[Factor, Bounds(0, 1)]
 CHOICE = Literal["lru", "fifo"]
 TEXTS = tuple[str, ...]
 
@@ -37,6 +40,13 @@ TEXTS = tuple[str, ...]
         (Annotated[float | None, Bounds(0)], 2, 2.0),
         (SIZE, "1KiB", 1024),
         (SIZE, 2048, 2048),
+        (PRICE, "0.15", Decimal("0.15")),
+        (PRICE, 0.15, Decimal("0.15")),
+        (PRICE, 3, Decimal(3)),
+        (PRICE, 0, Decimal(0)),
+        (PRICE, 1e-7, Decimal("0.0000001")),
+        (PRICE, Expanded(" 0.02 "), Decimal("0.02")),
+        (SHARE, 0.5, Decimal("0.5")),
         (bool, False, False),
         (bool, Expanded("true"), True),
         (str, "x", "x"),
@@ -74,6 +84,22 @@ def test_a_value_is_read(annotation: Any, written: Any, value: Any) -> None:
         (RATIO, float("nan"), "must be more than 0 and at most 1, got NaN"),
         (SIZE, "1K", 'expected a size such as 64KB, 256MB or 1GiB, got "1K"'),
         (SIZE, "1KB", 'must be at least 1024B, got "1KB"'),
+        (PRICE, -1, "must be at least 0 and at most 1000000, got -1"),
+        (PRICE, "1000001", 'must be at least 0 and at most 1000000, got "1000001"'),
+        (PRICE, "free", 'expected dollars per million tokens such as 0.15, got "free"'),
+        (PRICE, "$3", "expected dollars per million tokens"),
+        (PRICE, "1_000", "expected dollars per million tokens"),
+        (PRICE, "1e9999", "expected dollars per million tokens"),
+        (PRICE, "1e999", "must be at least 0"),
+        (PRICE, "9" * 50, "expected dollars per million tokens"),
+        (PRICE, float("nan"), "expected dollars per million tokens"),
+        (PRICE, float("inf"), "expected dollars per million tokens"),
+        (PRICE, True, "expected dollars per million tokens such as 0.15, got true"),
+        (PRICE, [1], "got a list"),
+        (PRICE, "0.0000000001", "has more than 9 digits after the point"),
+        (PRICE, 0.1 + 0.2, "has more than 9 digits after the point"),
+        (SHARE, 1.5, "must be at least 0 and at most 1, got 1.5"),
+        (SHARE, "half", 'expected a number such as 0.5, got "half"'),
         (bool, 1, "expected true or false, got 1"),
         (bool, "true", 'expected true or false, got "true"'),
         (str, 1, "expected a string, got 1"),
@@ -95,7 +121,9 @@ def test_a_wrong_value_is_told_what_would_be_right(
         kind_of(annotation).parse(written)
 
 
-@pytest.mark.parametrize("annotation", [PORT, TTL, SIZE, RATIO, bool, CHOICE, TEXTS, Secret])
+@pytest.mark.parametrize(
+    "annotation", [PORT, TTL, SIZE, RATIO, PRICE, SHARE, bool, CHOICE, TEXTS, Secret]
+)
 def test_no_message_repeats_what_came_from_the_environment(annotation: Any) -> None:
     for value in (Expanded("s3cret word\n"), [Expanded("s3cret"), 1]):
         with pytest.raises(ValueError, match=r"expected|contains") as caught:
@@ -119,6 +147,9 @@ def test_a_secret_is_kept_and_never_spelled() -> None:
         (SIZE, 256_000_000, '"256MB"'),
         (RATIO, 0.125, "0.125"),
         (RATIO, 1.0, "1"),
+        (PRICE, Decimal("0.0000001"), '"0.0000001"'),
+        (PRICE, Decimal("2.50"), '"2.50"'),
+        (PRICE, Decimal(0), '"0"'),
         (bool, True, "true"),
         (str, 'a"b', '"a\\"b"'),
         (TEXTS, ("a", "b"), '["a", "b"]'),
@@ -135,6 +166,7 @@ def test_a_value_is_spelled_as_in_a_file(annotation: Any, value: Any, spelled: s
         (TTL, {"type": "number", "exclusiveMinimum": 0}),
         (SIZE, {"type": "integer", "minimum": 1024}),
         (RATIO, {"type": "number", "exclusiveMinimum": 0, "maximum": 1}),
+        (PRICE, {"type": "number", "minimum": 0, "maximum": 1_000_000}),
         (int, {"type": "integer"}),
     ],
 )

@@ -122,6 +122,25 @@ def test_a_listed_model_names_a_target(model: Tree) -> None:
 
 
 @pytest.mark.parametrize(
+    ("price", "missing"),
+    [
+        ({}, ["input", "output"]),
+        ({"input": 1, "batch": 0.5}, ["output"]),
+        ({"output": "1"}, ["input"]),
+    ],
+)
+def test_a_price_says_what_input_and_output_cost(price: Tree, missing: list[str]) -> None:
+    found = list(broken({"prices": {"openai/gpt-4o": price}}))
+    assert [path for path, _ in found] == [("prices", "openai/gpt-4o")] * len(missing)
+    assert [message.split()[0] for _, message in found] == missing
+
+
+@pytest.mark.parametrize("price", [{"input": 0, "output": 0}, {"input": "x", "output": None}, 3])
+def test_a_price_with_both_is_none_of_the_rules(price: Any) -> None:
+    assert list(broken({"prices": {"m": price}})) == []
+
+
+@pytest.mark.parametrize(
     "tree",
     [
         {"providers": 1, "models": 2, "cache": 3},

@@ -23,7 +23,7 @@ from headgate.config_file_show import (
 )
 from headgate.errors import ConfigError
 from headgate.layers.settings import CacheConfig, LimitsConfig
-from headgate.providers.settings import DEFAULT_BASE_URLS, ModelConfig, ProviderConfig
+from headgate.providers.settings import DEFAULT_BASE_URLS, ModelConfig, PriceConfig, ProviderConfig
 
 SETTING = re.compile(r"^#(?=[\w\[])", re.M)
 
@@ -63,13 +63,14 @@ def test_every_default_in_the_file_is_that_of_the_code(tmp_path: Path) -> None:
     assert without_examples(config.limits) == LimitsConfig()
     assert replace(
         config, server=ServerConfig(), cache=CacheConfig(), limits=LimitsConfig(), providers={},
-        models={},
+        models={}, prices={},
     ) == Config()  # fmt: skip
     openai = config.providers["openai"]
     assert openai.base_url == DEFAULT_BASE_URLS["openai"]
     openai = replace(openai, base_url="", api_key=ProviderConfig.api_key)
     assert without_examples(openai) == ProviderConfig()
     assert replace(config.models["gpt-4o"], targets=()) == ModelConfig()
+    assert without_examples(config.prices["openai/gpt-4o"]) == PriceConfig()
 
 
 def without_examples(block: Any) -> Any:
@@ -83,7 +84,8 @@ def test_the_file_shows_every_setting_once() -> None:
     shown = {(path, key) for path, table in tables(tree) for key in table}
     wanted = {(setting.section, setting.name) for setting in reference()}
     names = {'cache.models."NAME"': "cache.models.gpt-4", 'models."NAME"': "models.gpt-4o",
-             'providers."NAME"': "providers.openai"}  # fmt: skip
+             'providers."NAME"': "providers.openai",
+             'prices."NAME"': "prices.openai/gpt-4o"}  # fmt: skip
     assert shown == {(names.get(section, section), name) for section, name in wanted}
 
 

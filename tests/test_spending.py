@@ -13,8 +13,8 @@ from virtualtime import run
 from headgate.core.outcome import OUTCOMES, Outcome
 from headgate.core.rate import Rate, RateSettings, Reservation
 from headgate.errors import UpstreamUnreachable
-from headgate.spending import followed, give_back, reported_usage
-from headgate.stream import Whole
+from headgate.spending import followed, give_back, reported_tier, reported_usage
+from headgate.stream import Value, Whole
 from headgate.types import NO_USAGE, Reply, Usage
 
 PER_MIN = 600
@@ -55,8 +55,15 @@ def test_a_stream_that_was_left_costs_what_it_had_reported_if_that_is_more() -> 
     assert taken("left", whole(tokens=300)) == (1, 300)
 
 
-def looked_at(usage: Usage) -> Any:
-    return SimpleNamespace(inspection=SimpleNamespace(usage=usage))
+def looked_at(usage: Usage, tier: str = "") -> Any:
+    return SimpleNamespace(inspection=SimpleNamespace(usage=usage, tier=tier))
+
+
+def test_the_tier_is_the_one_that_the_reply_names() -> None:
+    assert reported_tier(Reply(200, (), Whole(b'{"service_tier": "flex"}'))) == "flex"
+    assert reported_tier(Reply(200, (), Whole(b"{}"))) == ""
+    assert reported_tier(Reply(200, (), looked_at(NO_USAGE, "priority"))) == "priority"
+    assert reported_tier(Reply(200, (), Value.of({}), tier="batch")) == "batch"
 
 
 def test_usage_is_found_where_it_stands() -> None:

@@ -23,7 +23,7 @@ from headgate.layers.settings import (
     ModelCacheConfig,
     RetryConfig,
 )
-from headgate.providers.settings import ModelConfig, ProviderConfig
+from headgate.providers.settings import ModelConfig, PriceConfig, ProviderConfig
 from headgate.types import Secret
 
 
@@ -70,6 +70,7 @@ class Config:
     ledger: LedgerConfig = LedgerConfig()
     providers: dict[str, ProviderConfig] = field(default_factory=dict)
     models: dict[str, ModelConfig] = field(default_factory=dict)
+    prices: dict[str, PriceConfig] = field(default_factory=dict)
 
     @staticmethod
     def load(path: str | Path, *, environment: Mapping[str, str] | None = None) -> Config:
@@ -92,4 +93,11 @@ def _files() -> Any:
     return importlib.import_module("headgate.config_file")
 
 
-__all__ = ["Config", "ModelCacheConfig", "ModelConfig", "ProviderConfig", "ServerConfig"]
+__all__ = [
+    "Config",
+    "ModelCacheConfig",
+    "ModelConfig",
+    "PriceConfig",
+    "ProviderConfig",
+    "ServerConfig",
+]

@@ -8,11 +8,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from decimal import Decimal
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
 
 from headgate.config_file_text import Expanded
-from headgate.core.units import Bounds, format_duration, format_size, parse_duration, parse_size
+from headgate.core.units import (
+    Bounds,
+    format_duration,
+    format_size,
+    parse_duration,
+    parse_exact,
+    parse_size,
+)
 from headgate.types import Secret
 
 _DURATION = "a duration such as 250ms, 90s, 5m, 2h or 7d"
@@ -73,6 +81,10 @@ def kind_of(annotation: Any) -> Kind:
         return _duration(form.bounds)
     if "size" in form.marks:
         return _size(form.bounds)
+    if "dollars" in form.marks:
+        return _exact("dollars", "dollars per million tokens such as 0.15", form.bounds)
+    if "factor" in form.marks:
+        return _exact("number", "a number such as 0.5", form.bounds)
     if get_origin(form.base) is Literal:
         return _choice(get_args(form.base))
     for base, kind in ((bool, _switch), (str, _text), (Secret, _secret)):
@@ -171,6 +183,23 @@ def _real(bounds: Bounds) -> Kind:
 
     schema = {"anyOf": [_number_schema("number", bounds), _VARIABLE_SCHEMA]}
     return Kind("number", parse, schema, lambda number: f"{number:.15g}")
+
+
+def _exact(name: str, wanted: str, bounds: Bounds) -> Kind:
+    """A number without rounding: TOML floats count as they are written."""
+
+    def parse(value: Any) -> Decimal:
+        try:
+            number = parse_exact(value)
+        except ValueError as error:
+            if "digits" in str(error):
+                raise ValueError(f"has {error}: {shown(value)}") from None
+            raise _unlike(wanted, value) from None
+        ends = f"at least {bounds.low:.0f} and at most {bounds.high:.0f}"
+        return Decimal(_within(bounds, number, ends, value))
+
+    schema = {"anyOf": [_number_schema("number", bounds), {"type": "string"}]}
+    return Kind(name, parse, schema, lambda number: _json(f"{number:f}"))
 
 
 def _from_environment(text: str) -> float | str:

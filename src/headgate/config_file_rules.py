@@ -34,6 +34,10 @@ def broken(tree: Tree) -> Iterator[tuple[Path, str]]:
         yield ("limits", "concurrency_start"), message
     for name, provider in tables(tree, "providers"):
         yield from _broken_provider(("providers", name), provider)
+    for name, price in tables(tree, "prices"):
+        for key in ("input", "output"):
+            if key not in price:
+                yield ("prices", name), f"{key} is not set: nothing is free by omission"
     yield from broken_routes(tree)
 
 

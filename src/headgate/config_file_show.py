@@ -59,11 +59,20 @@ _OPENAI = {
     "requests_per_minute": "500",
     "tokens_per_minute": "200_000",
 }
+_PRICE = {
+    "input": '"2.50"',
+    "output": '"10.00"',
+    "cache_read": '"1.25"',
+    "cache_write": '"2.50"',
+    "cache_write_1h": '"2.50"',
+    "batch": '"0.5"',
+}
 _GIVEN: dict[Path, Mapping[str, str]] = {("server",): _SERVER, ("limits",): _LIMITS}
 _EXAMPLES: dict[Path, tuple[str, Mapping[str, str]]] = {
     ("cache", "models"): ("gpt-4", _CACHE_MODEL),
     ("providers",): ("openai", _OPENAI),
     ("models",): ("gpt-4o", _MODEL),
+    ("prices",): ("openai/gpt-4o", _PRICE),
 }
 
 

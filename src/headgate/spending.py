@@ -8,7 +8,7 @@ from headgate.attempts import when_over
 from headgate.core.attribution import of_error
 from headgate.core.outcome import IGNORED, OK, REMOTE, Outcome
 from headgate.core.rate import Rate, Reservation
-from headgate.core.verdict import usage_in
+from headgate.core.verdict import tier_in, usage_in
 from headgate.stream import Whole
 from headgate.types import NO_USAGE, Call, Reply, Service, Usage
 
@@ -45,6 +45,14 @@ def reported_usage(reply: Reply) -> Usage:
         return usage_in(reply.body.content)
     inspection = getattr(reply.body, "inspection", None)
     return NO_USAGE if inspection is None else inspection.usage
+
+
+def reported_tier(reply: Reply) -> str:
+    """The service tier that the reply names, as far as it has said so; "" where it has not."""
+    if isinstance(reply.body, Whole):
+        return reply.tier or tier_in(reply.body.content)
+    inspection = getattr(reply.body, "inspection", None)
+    return reply.tier if inspection is None else inspection.tier
 
 
 def give_back(

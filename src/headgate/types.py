@@ -264,6 +264,8 @@ class Reply(Struct, frozen=True):
     body: Body
     usage: Usage = NO_USAGE
     provenance: Provenance = ORIGINATED
+    tier: str = ""
+    """The service tier that a callable's answer names; of others `spending.reported_tier` knows."""
 
 
 class Entry(Struct, frozen=True):

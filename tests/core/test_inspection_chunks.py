@@ -114,3 +114,11 @@ def test_the_last_usage_of_a_chat_counts() -> None:
 def test_null_arguments_are_no_piece_of_them() -> None:
     events = [called("{"), called(None), called("}"), chunk(said(finish="tool_calls")), DONE]
     assert verdict_on("chat", *events).skip == ""
+
+
+def test_the_tier_is_the_last_one_that_a_chunk_names() -> None:
+    events = [chunk(said(), service_tier="auto"), chunk(said(finish="stop"), service_tier="flex")]
+    inspection, _ = inspected("chat", *events, chunk(service_tier=None), DONE)
+    assert inspection.tier == "flex"
+    assert verdict_on("chat", *events, DONE).tier == "flex"
+    assert verdict_on("chat", chunk(said(finish="stop")), DONE).tier == ""

@@ -43,7 +43,14 @@ def test_usage_is_that_of_the_last_chunk_that_tells_any() -> None:
     usage = {"promptTokenCount": 5, "candidatesTokenCount": 2, "thoughtsTokenCount": 1}
     events = [candidates(spoken("a"), usageMetadata={"promptTokenCount": 5}),
               candidates(spoken("b", finishReason="STOP"), usageMetadata=usage)]  # fmt: skip
-    assert verdict_on("generate", *events).usage == Usage(5, 3)
+    assert verdict_on("generate", *events).usage == Usage(5, 3, tokens_reasoning=1)
+
+
+def test_the_tier_is_that_of_the_last_chunk_that_tells_any() -> None:
+    told = {"trafficType": "ON_DEMAND_FLEX"}
+    events = [candidates(spoken("a"), usageMetadata=told),
+              candidates(spoken("b", finishReason="STOP"), usageMetadata={})]  # fmt: skip
+    assert verdict_on("generate", *events).tier == "flex"
 
 
 def test_a_call_of_a_function_is_noticed() -> None:

@@ -29,14 +29,22 @@ def test_usage_of_messages_is_merged_number_by_number() -> None:
               "output_tokens": 1}  # fmt: skip
     started = {"type": "message_start", "message": {"usage": cached}}
     inspection, _ = inspected("messages", started)
-    assert inspection.usage == Usage(127, 1, 100)
+    assert inspection.usage == Usage(127, 1, 100, 20)
     inspection, _ = inspected("messages", started, ended(None, output_tokens=9))
-    assert inspection.usage == Usage(127, 9, 100)
+    assert inspection.usage == Usage(127, 9, 100, 20)
     totals = {"input_tokens": 8, "cache_read_input_tokens": None, "output_tokens": 30}
     inspection, _ = inspected(
         "messages", started, ended(None, output_tokens=9), ended("end_turn", **totals)
     )
-    assert inspection.usage == Usage(128, 30, 100)
+    assert inspection.usage == Usage(128, 30, 100, 20)
+
+
+def test_the_tier_of_a_message_is_what_its_usage_says() -> None:
+    started = {"type": "message_start", "message": {"usage": {"service_tier": "standard"}}}
+    inspection, _ = inspected("messages", started)
+    assert inspection.tier == "standard"
+    inspection, _ = inspected("messages", started, ended("end_turn", speed="fast"))
+    assert (inspection.tier, verdict_on("messages", started).tier) == ("fast", "standard")
 
 
 def test_events_without_their_fields_change_nothing() -> None:

@@ -37,3 +37,11 @@ def test_an_error_event_is_one_by_its_type_alone() -> None:
     inspection = begun("responses")
     assert inspection.read(b"", b'{"type": "error", "code": "server_error"}') == ERROR
     assert inspection.has_failed
+
+
+def test_the_tier_of_a_response_is_that_of_its_terminal_event() -> None:
+    created = response("in_progress", "response.created", service_tier="auto")
+    completed = response("completed", service_tier="default")
+    inspection, _ = inspected("responses", created, completed)
+    assert inspection.tier == "default"
+    assert verdict_on("responses", created, completed).tier == "default"

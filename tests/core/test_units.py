@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from headgate.core.units import (
     format_duration,
     format_size,
     parse_duration,
+    parse_exact,
     parse_size,
 )
 
@@ -100,6 +102,36 @@ def test_a_written_duration_of_whole_seconds_is_read_back_exactly(seconds: int) 
 @given(st.floats(0, 1e9))
 def test_a_written_duration_is_read_back_exactly(seconds: float) -> None:
     assert parse_duration(format_duration(seconds)) == seconds
+
+
+@pytest.mark.parametrize(
+    ("written", "number"),
+    [("0.15", "0.15"), (0.15, "0.15"), (1e-7, "1e-7"), (3, "3"), (" 2.50 ", "2.5"), (-1, "-1"),
+     ("0.000000001", "1e-9"), ("1.000000000000", "1"), (1e16, "1e16")],
+)  # fmt: skip
+def test_an_exact_number_is_the_one_that_is_written(written: Any, number: str) -> None:
+    assert parse_exact(written) == Decimal(number)
+
+
+@pytest.mark.parametrize(
+    "written", ["", ".", "1,5", "1_0", "NaN", "inf", "0x1", "1e", "1e99999", "1" * 29, "\u0661",
+                True, None, [], float("nan"), float("inf")],
+)  # fmt: skip
+def test_what_is_no_number_is_refused(written: Any) -> None:
+    with pytest.raises(ValueError, match="not a number"):
+        parse_exact(written)
+
+
+@pytest.mark.parametrize("written", ["0.0000000001", 1e-10, 0.1 + 0.2, "1e-999"])
+def test_less_than_a_nano_is_refused_and_not_rounded(written: Any) -> None:
+    with pytest.raises(ValueError, match="more than 9 digits after the point"):
+        parse_exact(written)
+
+
+@given(st.integers(-(10**15), 10**15))
+def test_every_number_of_nanos_is_read_exactly(nanos: int) -> None:
+    number = Decimal(nanos).scaleb(-9)
+    assert parse_exact(f"{number:f}") == number
 
 
 def test_bounds_include_their_ends() -> None:

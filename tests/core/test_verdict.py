@@ -16,6 +16,7 @@ from headgate.core.verdict import (
     is_callers_mistake,
     judge,
     status_error,
+    tier_in,
     usage_in,
 )
 from headgate.errors import StreamBroken, UpstreamTimeout, UpstreamUnreachable
@@ -265,34 +266,24 @@ OPENAI_USAGE = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15,
 
 
 @pytest.mark.parametrize(
-    ("usage", "expected"),
+    ("answer", "tier"),
     [
-        (OPENAI_USAGE, Usage(10, 5, 4)),
-        ({"prompt_tokens": 8, "total_tokens": 8}, Usage(8, 0, 0)),
-        ({"prompt_tokens": 8, "completion_tokens": None, "prompt_tokens_details": None}, Usage(8)),
-        ({"prompt_tokens": 3, "prompt_tokens_details": {"cached_tokens": None}}, Usage(3)),
-        (
-            {"input_tokens": 10, "output_tokens": 5, "input_tokens_details": {"cached_tokens": 4}},
-            Usage(10, 5, 4),
-        ),
-        ({"input_tokens": 10, "output_tokens": 5}, Usage(10, 5, 0)),
-        (
-            {"input_tokens": 10, "output_tokens": 5, "cache_read_input_tokens": 100,
-             "cache_creation_input_tokens": 20},
-            Usage(130, 5, 100),
-        ),
-        (
-            {"input_tokens": 1, "output_tokens": 2, "cache_read_input_tokens": None,
-             "cache_creation_input_tokens": None},
-            Usage(1, 2, 0),
-        ),
-        ({"prompt_tokens": -1, "completion_tokens": -5}, NO_USAGE),
-        ({}, NO_USAGE),
-        (None, NO_USAGE),
+        ({}, ""),
+        ({"service_tier": None}, ""),
+        ({"service_tier": "flex"}, "flex"),
+        ({"service_tier": "Priority"}, "priority"),
+        ({"usage": {"service_tier": "standard", "speed": "fast"}}, "fast"),
+        ({"usageMetadata": {"trafficType": "ON_DEMAND"}}, "standard"),
+        ({"service_tier": ["flex"]}, "other"),
     ],
-)  # fmt: skip
-def test_usage_of_every_dialect_is_made_comparable(usage: Any, expected: Usage) -> None:
-    assert usage_in(json.dumps({"usage": usage}).encode()) == expected
+)
+def test_the_tier_is_the_one_the_answer_names(answer: dict[str, Any], tier: str) -> None:
+    assert tier_in(json.dumps(answer).encode()) == tier
+    assert verdict_on("chat", answer).tier == tier
+
+
+def test_an_answer_that_cannot_be_read_names_no_tier() -> None:
+    assert tier_in(b"[") == ""
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b'{"usage": 5}', b'{"usage": {"prompt_tokens": "x"}}'])  # noqa: E501 # fmt: skip
@@ -378,7 +369,9 @@ def test_an_answer_of_googles_is_judged_by_its_candidates_and_counted_with_its_t
         "candidates": [{"finishReason": "STOP", "content": {"parts": [call]}}],
         "usageMetadata": usage,
     }
-    assert verdict_on("generate", answer) == Verdict("", "STOP", Usage(7, 23, 5), calls_tools=True)
+    assert verdict_on("generate", answer) == Verdict(
+        "", "STOP", Usage(7, 23, 5, tokens_reasoning=20), calls_tools=True
+    )
     assert (
         verdict_on("generate", {"promptFeedback": {"blockReason": "SAFETY"}}).skip == "incomplete"
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from anthropic.types import Usage as AnthropicUsage
 from openai.types import CompletionUsage
 from openai.types.responses import ResponseUsage
 
-from headgate.providers.function import call_function, usage_of
+from headgate.providers.function import call_function, tier_of, usage_of
 from headgate.stream import Value
 from headgate.types import NO_USAGE, Call, Invocation, Target, Usage, WireRequest
 
@@ -79,18 +80,40 @@ ANTHROPIC = AnthropicUsage.model_validate(
         "output_tokens": 4,
         "cache_read_input_tokens": 6,
         "cache_creation_input_tokens": 1,
+        "cache_creation": {"ephemeral_5m_input_tokens": 0, "ephemeral_1h_input_tokens": 1},
     }
 )
 
 
 @pytest.mark.parametrize(
-    "usage", [OPENAI, RESPONSES, ANTHROPIC], ids=["chat", "responses", "claude"]
+    ("usage", "rest"),
+    [
+        (OPENAI, {}),
+        (RESPONSES, {"tokens_reasoning": 1}),
+        (ANTHROPIC, {"tokens_cache_write": 1, "tokens_cache_write_1h": 1}),
+    ],
+    ids=["chat", "responses", "claude"],
 )
-def test_the_tokens_of_every_dialect_mean_the_same(usage: Any) -> None:
-    expected = Usage(tokens_in=10, tokens_out=4, tokens_cached=6)
+def test_the_tokens_of_every_dialect_mean_the_same(usage: Any, rest: dict[str, int]) -> None:
+    expected = Usage(tokens_in=10, tokens_out=4, tokens_cached=6, **rest)
     assert usage_of(Answer(usage)) == expected
     assert usage_of(Answer(usage.model_dump())) == expected
     assert usage_of({"usage": usage.model_dump()}) == expected
+
+
+@pytest.mark.parametrize(
+    ("result", "tier"),
+    [
+        ({"service_tier": "flex"}, "flex"),
+        ({"service_tier": None, "usage": {"service_tier": "standard", "speed": "fast"}}, "fast"),
+        (SimpleNamespace(service_tier="priority"), "priority"),
+        ("service_tier", ""),
+        (None, ""),
+        ({"service_tier": 7}, "other"),
+    ],
+)
+def test_the_tier_is_what_the_answer_names(result: Any, tier: str) -> None:
+    assert tier_of(result) == tier
 
 
 def test_reasoning_is_inside_the_output_and_a_cache_read_inside_the_input() -> None:

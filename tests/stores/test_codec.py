@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 
 import pytest
@@ -28,13 +29,21 @@ ENTRIES = st.builds(
     kind=st.sampled_from(["whole", "stream", "value"]),
     status=st.integers(100, 599),
     headers=st.lists(st.tuples(st.binary(max_size=9), st.binary(max_size=9))).map(tuple),
-    usage=st.builds(Usage, COUNT, COUNT, COUNT),
+    usage=st.builds(Usage, *[COUNT] * 6),
     target=TEXT,
     finish=TEXT,
     namespace=TEXT,
     tags=st.lists(TEXT, max_size=3).map(tuple),
     usage_at=st.tuples(COUNT, COUNT),
     held=st.none(),
+)
+
+# `entry_of()` as version 2 wrote it.
+VERSION_2 = (
+    "NJm9Z00IC20EGYm0000000000000000000000000000000000000DDzb8~ZZb8~ZZb8~ZZb8~ZZb8~ZZb8~ZZb8~ZZ"
+    "b90@`LE2SrKmY&$%RsCk000000H$YfbS*S*q+@7dbftG_Z)|1E$dZ!83}bI@bY*UIEp&NsWyBC+aBysCV_|e@Z*DJY"
+    "b8l{v#0+>Xa%FLKWpi{bX=KC(a%FK}|1pyZ1OlyZaAj^`X)kARbS*S*q;qs{aHVc(XJ~Yip<$t7k^lgEB4KWGcV%)S"
+    "Iv_MMeIEYVX!31Sg2h>?6mdm&LY8qj17CD~f0Ze5gzfA*bN"
 )
 
 
@@ -47,11 +56,26 @@ def test_an_entry_is_read_back_as_it_was_written(entry: Entry) -> None:
     assert decode(encode(entry), entry.key, entry.scope) == entry
 
 
-def test_the_form_of_version_2_does_not_change() -> None:
+def test_the_form_of_version_3_does_not_change() -> None:
     # Files of users hold it: a change of this digest needs a new VERSION.
     raw = encode(entry_of())
+    assert raw[:6] == b"HGEN\x00\x03"
+    assert hashlib.sha256(raw).hexdigest()[:16] == "b4c3ddb291ca1e85"
+
+
+def test_an_entry_of_version_2_is_still_read() -> None:
+    raw = base64.b85decode(VERSION_2)
     assert raw[:6] == b"HGEN\x00\x02"
-    assert hashlib.sha256(raw).hexdigest()[:16] == "a020f5f05806b7f7"
+    assert decode(raw, key_of(1), SCOPE) == entry_of()
+
+
+@pytest.mark.parametrize("version", [2, 3])
+def test_usage_of_another_version_is_refused(version: int) -> None:
+    raw = base64.b85decode(VERSION_2) if version == 3 else encode(entry_of())
+    content = bytearray(raw[:-32])
+    content[5] = version
+    with pytest.raises(CodecError, match="usage"):
+        decode(sealed(bytes(content)), key_of(1), SCOPE)
 
 
 def test_a_flipped_bit_anywhere_is_found() -> None:
@@ -118,7 +142,7 @@ def test_arbitrary_bytes_are_refused(raw: bytes) -> None:
 
 @given(st.binary(max_size=200))
 def test_arbitrary_facts_with_a_good_digest_are_refused(facts: bytes) -> None:
-    head = b"HGEN\x00\x02" + len(facts).to_bytes(4, "big") + key_of(1) + SCOPE
+    head = b"HGEN\x00\x03" + len(facts).to_bytes(4, "big") + key_of(1) + SCOPE
     with pytest.raises(CodecError):
         decode(sealed(head + facts), key_of(1), SCOPE)
 

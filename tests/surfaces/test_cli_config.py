@@ -111,6 +111,33 @@ def test_check_says_what_has_no_effect(capsys: Captured, folder: Path) -> None:
     assert f"note: cache.persist_path: no folder {folder / 'absent'}" in told.err
 
 
+def test_check_names_the_models_that_have_no_price(capsys: Captured, folder: Path) -> None:
+    (folder / "x.toml").write_text(
+        "[providers.openai]\n[models.m]\n"
+        'targets = ["openai/gpt-4o", "openai/mine", "openai/paid"]\n'
+        '[prices."openai/paid"]\ninput = "0.15"\noutput = 0.6\n'
+    )
+    told = Told(capsys, "check", "--config", "x.toml")
+    assert (told.code, told.out) == (0, "ok: x.toml\n")
+    assert told.err.count("no price is known") == 1
+    assert 'note: prices."openai/mine": no price is known: calls are counted as' in told.err
+
+
+def test_check_refuses_a_bad_price_with_its_key_value_and_range(
+    capsys: Captured, folder: Path
+) -> None:
+    (folder / "x.toml").write_text('[prices."a/b"]\ninput = -1\noutput = "free"\n[prices.c]\n')
+    told = Told(capsys, "check", "--config", "x.toml")
+    assert told.code == 2
+    assert told.err.splitlines() == [
+        'x.toml:2: prices."a/b".input: must be at least 0 and at most 1000000, got -1',
+        'x.toml:3: prices."a/b".output: expected dollars per million tokens such as 0.15, '
+        'got "free"',
+        "x.toml:4: prices.c: input is not set: nothing is free by omission",
+        "x.toml:4: prices.c: output is not set: nothing is free by omission",
+    ]
+
+
 def test_check_opens_no_port(capsys: Captured, folder: Path) -> None:
     sockets: list[str] = []
     watching = True

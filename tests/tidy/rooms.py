@@ -64,7 +64,7 @@ ROOMS = {
     "routing": "config providers.settings types errors",
     "admission": "admission routing config layers.settings providers.settings core types errors",
     # What tokens cost; the table of prices is loaded off the path of calls.
-    "pricing": "pricing config providers.settings core types clock",
+    "pricing": "pricing routing config providers.settings core clock",
     # The stack, and what keeps it running.
     "resilience_settings": "config layers.settings providers.settings core types",
     "pipeline": "ledger layers joining providers stores.tiers guards resilience_settings config "
@@ -84,7 +84,7 @@ ROOMS = {
     "testing": "testing_server testing_steps faultserver core",
     # Thin: translate, call Runtime, translate back.
     "surfaces": "surfaces runtime admission config config_file stream core types errors",
-    "surfaces.cli": "surfaces runtime config config_file core types errors demo",
+    "surfaces.cli": "surfaces runtime pricing config config_file core types errors demo",
     "n3": "runtime circuitbreaker invocation config metrics layers.settings stream core types "
     "errors clock",
     "demo": "demo surfaces runtime testing config providers.settings core types errors clock",
@@ -99,6 +99,7 @@ LIBRARIES = {
     "aiohttp": "providers.wire_aiohttp",
     "yarl": "providers.wire_aiohttp",
     "pydantic": "config_file",
+    "genai_prices": "pricing",
     "uvicorn": "surfaces demo",
     "prometheus_client": "surfaces",
     "typer": "surfaces",

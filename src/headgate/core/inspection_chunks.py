@@ -18,7 +18,8 @@ from headgate.core.inspection_rules import (
     early,
     why_skipped,
 )
-from headgate.core.verdict import RawUsage, Verdict, calls_tools_by, label_of, usage_of
+from headgate.core.usage import RawUsage, tier_label, usage_of
+from headgate.core.verdict import Verdict, calls_tools_by, label_of
 from headgate.types import NO_USAGE
 
 
@@ -46,6 +47,7 @@ class _Choice(Struct):
 class _Bare(Struct):
     choices: list[_Choice] | None = None
     error: Any = None
+    service_tier: Any = None
     prompt_filter_results: Any = None
     """Azure's first chunk; it has no choices and is for every client."""
 
@@ -61,10 +63,18 @@ _decode_bare = msgspec.json.Decoder(_Bare).decode
 class ChunkInspection:
     """An `Inspection`; a choice is known by its index."""
 
-    __slots__ = ("_arguments", "_finishes", "_refused", "has_failed", "is_finished", "usage")
+    __slots__ = (
+        "_arguments",
+        "_finishes",
+        "_refused",
+        "has_failed",
+        "is_finished",
+        "tier",
+        "usage",
+    )
 
     def __init__(self) -> None:
-        self.usage = NO_USAGE
+        self.usage, self.tier = NO_USAGE, ""
         self.is_finished = self.has_failed = False
         # A choice that ended twice in two ways has ended in both: one bad one is enough.
         self._finishes: dict[int, set[str]] = {}
@@ -91,6 +101,8 @@ class ChunkInspection:
         if chunk.error:
             self.has_failed = True
             return ERROR
+        if chunk.service_tier is not None:
+            self.tier = tier_label(chunk.service_tier)
         for choice in chunk.choices or ():
             self._note(choice)
         if usage is None:
@@ -121,7 +133,7 @@ class ChunkInspection:
         finishes = self._ends()
         skip = early(self) or ("incomplete" if len(self._finishes) < choices else "")
         skip = skip or why_skipped(finishes, self._arguments.values(), limit_explicit)
-        return Verdict(skip, label_of(finishes), self.usage, calls_tools_by(finishes))
+        return Verdict(skip, label_of(finishes), self.usage, calls_tools_by(finishes), self.tier)
 
     def _ends(self) -> list[str | None]:
         ends: list[str | None] = []

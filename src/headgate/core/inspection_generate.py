@@ -8,14 +8,8 @@ import msgspec
 from msgspec import Struct
 
 from headgate.core.inspection_rules import END, ERROR, PLAIN, decoded, early
-from headgate.core.verdict import (
-    Candidate,
-    GoogleUsage,
-    Verdict,
-    google_usage_of,
-    label_of,
-    skip_of,
-)
+from headgate.core.usage import GoogleUsage, google_usage_of, tier_of_google_usage
+from headgate.core.verdict import Candidate, Verdict, label_of, skip_of
 from headgate.types import NO_USAGE
 
 
@@ -32,10 +26,10 @@ class GenerateInspection:
     """An `Inspection`. There is no marker: the stream is complete when every candidate that was
     seen has a finish reason."""
 
-    __slots__ = ("_calls_tools", "_finishes", "has_failed", "is_finished", "usage")
+    __slots__ = ("_calls_tools", "_finishes", "has_failed", "is_finished", "tier", "usage")
 
     def __init__(self) -> None:
-        self.usage = NO_USAGE
+        self.usage, self.tier = NO_USAGE, ""
         self.is_finished = self.has_failed = self._calls_tools = False
         self._finishes: dict[int, str | None] = {}
 
@@ -52,6 +46,7 @@ class GenerateInspection:
             self._calls_tools = self._calls_tools or candidate.calls_tools
         if chunk.google_usage is not None:
             self.usage = google_usage_of(chunk.google_usage)
+            self.tier = tier_of_google_usage(chunk.google_usage) or self.tier
         self.is_finished = bool(self._finishes) and all(self._finishes.values())
         return END if self.is_finished else PLAIN
 
@@ -59,4 +54,4 @@ class GenerateInspection:
         finishes = [*self._finishes.values()]
         skip = early(self) or ("incomplete" if len(finishes) < choices else "")
         skip = skip or skip_of(finishes, limit_explicit)
-        return Verdict(skip, label_of(finishes), self.usage, self._calls_tools)
+        return Verdict(skip, label_of(finishes), self.usage, self._calls_tools, self.tier)

@@ -16,7 +16,8 @@ from headgate.core.inspection_rules import (
     named,
     why_skipped,
 )
-from headgate.core.verdict import RawUsage, Verdict, calls_tools_by, label_of, usage_of
+from headgate.core.usage import RawUsage, tier_of_usage, usage_of
+from headgate.core.verdict import Verdict, calls_tools_by, label_of
 from headgate.types import NO_USAGE
 
 
@@ -50,11 +51,11 @@ class MessageInspection:
 
     __slots__ = (
         "_arguments", "_finishes", "_has_begun", "_open", "_usage", "has_failed", "is_finished",
-        "usage",
+        "tier", "usage",
     )  # fmt: skip
 
     def __init__(self) -> None:
-        self.usage = NO_USAGE
+        self.usage, self.tier = NO_USAGE, ""
         self.is_finished = self.has_failed = self._has_begun = False
         self._usage = RawUsage()
         self._open: set[int] = set()
@@ -105,11 +106,11 @@ class MessageInspection:
         for field in RawUsage.__struct_fields__:
             if (number := getattr(usage, field)) is not None:
                 setattr(self._usage, field, number)
-        self.usage = usage_of(self._usage)
+        self.usage, self.tier = usage_of(self._usage), tier_of_usage(self._usage)
 
     def verdict(self, *, limit_explicit: bool, choices: int) -> Verdict:
         finishes: list[str | None] = [*self._finishes] or [None]
         is_whole = self._has_begun and not self._open
         skip = early(self) or ("" if is_whole else "incomplete")
         skip = skip or why_skipped(finishes, self._arguments.values(), limit_explicit)
-        return Verdict(skip, label_of(finishes), self.usage, calls_tools_by(finishes))
+        return Verdict(skip, label_of(finishes), self.usage, calls_tools_by(finishes), self.tier)

@@ -19,7 +19,8 @@ from headgate.core.inspection_rules import (
     named,
     why_skipped,
 )
-from headgate.core.verdict import Answer, Item, Verdict, label_of, usage_of, weigh
+from headgate.core.usage import usage_of
+from headgate.core.verdict import Answer, Item, Verdict, label_of, tier_of, weigh
 from headgate.types import NO_USAGE
 
 
@@ -52,10 +53,18 @@ _TERMINALS = frozenset({"response.completed", "response.incomplete", "response.f
 class ResponseInspection:
     """An `Inspection`."""
 
-    __slots__ = ("_answer", "_arguments", "_is_refused", "has_failed", "is_finished", "usage")
+    __slots__ = (
+        "_answer",
+        "_arguments",
+        "_is_refused",
+        "has_failed",
+        "is_finished",
+        "tier",
+        "usage",
+    )
 
     def __init__(self) -> None:
-        self.usage = NO_USAGE
+        self.usage, self.tier = NO_USAGE, ""
         self.is_finished = self.has_failed = self._is_refused = False
         self._answer = Answer()
         self._arguments: list[list[Any]] = []
@@ -84,7 +93,7 @@ class ResponseInspection:
 
     def _end(self, kind: str, content: bytes) -> str:
         self._answer = decoded(_decode_terminal, content).response
-        self.usage = usage_of(self._answer.usage)
+        self.usage, self.tier = usage_of(self._answer.usage), tier_of(self._answer)
         self.is_finished = True
         self.has_failed |= kind == "response.failed"
         return END
@@ -98,10 +107,10 @@ class ResponseInspection:
 
     def verdict(self, *, limit_explicit: bool, choices: int) -> Verdict:
         if skip := early(self):
-            return Verdict(skip, label_of([self._answer.status]), self.usage)
+            return Verdict(skip, label_of([self._answer.status]), self.usage, tier=self.tier)
         verdict = weigh("responses", self._answer, limit_explicit=limit_explicit)
         if verdict.skip:
             return verdict
         finishes = ["refusal"] if self._is_refused else [verdict.finish]
         skip = why_skipped(finishes, self._arguments, limit_explicit)
-        return Verdict(skip, label_of(finishes), self.usage, verdict.calls_tools)
+        return Verdict(skip, label_of(finishes), self.usage, verdict.calls_tools, self.tier)

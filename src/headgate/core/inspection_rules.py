@@ -29,6 +29,8 @@ class Inspection(Protocol):
     """What is known of one stream so far."""
 
     usage: Usage
+    tier: str
+    """The tier that the upstream says it serves this in; "" while it has said none."""
     is_finished: bool
     """The upstream's own terminal marker was seen; nothing after it counts."""
     has_failed: bool

@@ -10,6 +10,7 @@ from typing import Annotated, NamedTuple
 _DURATION_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _SIZE_BYTES = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 2**10, "MiB": 2**20,
                "GiB": 2**30}  # fmt: skip
+_EXACT = re.compile(r"-?[0-9]+(?:\.[0-9]+)?(?:e[+-]?[0-9]{1,3})?", re.ASCII)
 _NUMBER_AND_UNIT = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]*)\s*", re.ASCII)
 
 
@@ -34,6 +35,14 @@ Seconds = Annotated[float, "duration"]
 """Seconds; in a file also `250ms`, `90s`, `5m`, `2h`, `7d`."""
 Bytes = Annotated[int, "size"]
 """Bytes; in a file also `64KB`, `256MB`, `1GB` (powers of 1000) or `KiB`, `MiB`, `GiB`."""
+Dollars = Annotated[Decimal, "dollars"]
+"""Dollars per million tokens, to the nano-dollar; in a file a number or a string of one."""
+Factor = Annotated[Decimal, "factor"]
+"""A share, exact to nine digits; in a file as `Dollars`."""
+
+EXACT_DIGITS = 9
+"""Digits after the point: a nano-dollar is the ninth."""
+_EXACT_TEXT_MAX = 28
 
 
 def parse_duration(text: str | float) -> float:
@@ -50,6 +59,23 @@ def parse_size(text: str | int) -> int:
     Raises ValueError naming the accepted forms.
     """
     return int(_parse(text, _SIZE_BYTES, "a size such as 64KB, 256MB or 1GiB"))
+
+
+def parse_exact(text: str | float) -> Decimal:
+    """The number as it is written, `0.15` or 0.15: a float counts as its own shortest digits.
+
+    Raises ValueError saying which forms there are.
+    """
+    if isinstance(text, bool) or not isinstance(text, str | int | float):
+        raise ValueError("not a number")
+    written = text.strip() if isinstance(text, str) else repr(text)
+    if len(written) > _EXACT_TEXT_MAX or not _EXACT.fullmatch(written):
+        raise ValueError("not a number")
+    number = Decimal(written)
+    # Not by Decimal's own arithmetic, whose precision the program around us may have changed.
+    if 10**EXACT_DIGITS % number.as_integer_ratio()[1]:
+        raise ValueError(f"more than {EXACT_DIGITS} digits after the point")
+    return number
 
 
 def _parse(text: str | float, units: dict[str, float] | dict[str, int], wanted: str) -> float:

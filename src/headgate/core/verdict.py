@@ -11,6 +11,15 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from headgate.core.usage import (
+    GoogleUsage,
+    RawUsage,
+    google_usage_of,
+    tier_label,
+    tier_of_google_usage,
+    tier_of_usage,
+    usage_of,
+)
 from headgate.types import GENERATE, NO_USAGE, Usage
 
 STORE, EXPLICIT_LIMIT, NEVER = "store", "explicit_limit", "never"
@@ -64,23 +73,6 @@ class _Choice(Struct):
     message: _Message | None = None
 
 
-class _TokenDetails(Struct):
-    cached_tokens: int | None = 0
-
-
-class RawUsage(Struct):
-    """The usage object of every dialect at once; absent numbers are 0."""
-
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
-    prompt_tokens_details: _TokenDetails | None = None
-    input_tokens: int | None = None
-    output_tokens: int | None = None
-    input_tokens_details: _TokenDetails | None = None
-    cache_read_input_tokens: int | None = None
-    cache_creation_input_tokens: int | None = None
-
-
 class _Part(Struct):
     type: str = ""
 
@@ -98,15 +90,6 @@ class Item(Struct):
         """Whether any part of a message says no."""
         parts = self.content if isinstance(self.content, list) else ()
         return any(isinstance(part, dict) and part.get("type") == "refusal" for part in parts)
-
-
-class GoogleUsage(Struct, rename="camel"):
-    """`usageMetadata`; thoughts are not among the tokens of the candidates."""
-
-    prompt_token_count: int | None = None
-    candidates_token_count: int | None = None
-    thoughts_token_count: int | None = None
-    cached_content_token_count: int | None = None
 
 
 class _GooglePart(Struct, rename="camel"):
@@ -140,6 +123,7 @@ class Answer(Struct):
 
     choices: list[_Choice] | None = None
     usage: RawUsage | None = None
+    service_tier: Any = None
     stop_reason: str | None = None
     status: str | None = None
     incomplete_details: _Incomplete | None = None
@@ -162,6 +146,8 @@ class Verdict(Struct, frozen=True):
     usage: Usage
     calls_tools: bool = False
     """The answer asks the client to run a function."""
+    tier: str = ""
+    """The tier that the reply says it was served in; "" where it says none."""
 
 
 def judge(operation: str, status: int, content: bytes, *, limit_explicit: bool) -> Verdict:
@@ -187,7 +173,7 @@ def weigh(operation: str, answer: Answer, *, limit_explicit: bool) -> Verdict:
     )
     finishes_of = _FINISHES_OF.get(operation)
     if finishes_of is None:
-        return Verdict("not_cacheable", "", usage)
+        return Verdict("not_cacheable", "", usage, tier=tier_of(answer))
     finishes = finishes_of(answer)
     skip = "error_in_answer" if answer.error else skip_of(finishes, limit_explicit)
     if not skip and not arguments_parse(_arguments(answer)):
@@ -197,7 +183,7 @@ def weigh(operation: str, answer: Answer, *, limit_explicit: bool) -> Verdict:
         or any(item.type in _TOOL_ITEMS for item in answer.output or ())
         or any(candidate.calls_tools for candidate in answer.candidates or ())
     )
-    return Verdict(skip, label_of(finishes), usage, calls_tools)
+    return Verdict(skip, label_of(finishes), usage, calls_tools, tier_of(answer))
 
 
 def calls_tools_by(finishes: Iterable[str | None]) -> bool:
@@ -289,32 +275,18 @@ def usage_in(content: bytes) -> Usage:
         return NO_USAGE
 
 
-def usage_of(raw: RawUsage | None) -> Usage:
-    """Classes of tokens made comparable: Anthropic's `input_tokens` leaves cache reads and writes
-    out, OpenAI's `prompt_tokens` holds them (features.md section 8.5)."""
-    if raw is None:
-        return NO_USAGE
-    if raw.prompt_tokens is not None:
-        details = raw.prompt_tokens_details
-        tokens_in, tokens_out = raw.prompt_tokens, raw.completion_tokens
-        cached = details.cached_tokens if details else 0
-    else:
-        details = raw.input_tokens_details
-        read = raw.cache_read_input_tokens or 0
-        tokens_in = (raw.input_tokens or 0) + read + (raw.cache_creation_input_tokens or 0)
-        tokens_out = raw.output_tokens
-        cached = (details.cached_tokens if details else 0) or read
-    return Usage(max(tokens_in, 0), max(tokens_out or 0, 0), max(cached or 0, 0))
+def tier_in(content: bytes) -> str:
+    """The tier that an answer says it was served in, "" where it says none."""
+    try:
+        return tier_of(_decode_answer(content))
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        return ""
 
 
-def google_usage_of(raw: GoogleUsage) -> Usage:
-    """As `usage_of`: the output has the thoughts inside it."""
-    tokens_out = (raw.candidates_token_count or 0) + (raw.thoughts_token_count or 0)
-    return Usage(
-        max(raw.prompt_token_count or 0, 0),
-        max(tokens_out, 0),
-        max(raw.cached_content_token_count or 0, 0),
-    )
+def tier_of(answer: Answer) -> str:
+    """As `tier_in`. What a request asked for is no evidence: it may be served in another."""
+    said = tier_label(answer.service_tier) or tier_of_usage(answer.usage)
+    return said or tier_of_google_usage(answer.google_usage)
 
 
 _BY_STATUS = {400: "bad_request", 401: "authentication", 402: "billing", 403: "permission",

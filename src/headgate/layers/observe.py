@@ -44,7 +44,9 @@ def observe(metrics: Metrics, clock: Clock, ledger: Ledger) -> Layer:
                     _failed(metrics, call, elapsed_s, error)
 
             tap = Tap(reply.body, on_end)
-            return Reply(reply.status, reply.headers, tap, reply.usage, reply.provenance)
+            return Reply(
+                reply.status, reply.headers, tap, reply.usage, reply.provenance, reply.tier
+            )
 
         return service
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from headgate.core.usage import tier_and_speed, tier_label
 from headgate.stream import Value
 from headgate.types import NO_USAGE, ORIGINATED, Call, Invocation, Reply, Usage
 
@@ -19,7 +20,7 @@ async def call_function(call: Call) -> Reply:
     if not isinstance(request, Invocation):
         raise TypeError("a function target takes calls of the library only")
     result = await request.run()
-    return Reply(200, (), Value.of(result), usage_of(result), ORIGINATED)
+    return Reply(200, (), Value.of(result), usage_of(result), ORIGINATED, tier_of(result))
 
 
 def usage_of(result: Any) -> Usage:
@@ -37,10 +38,24 @@ def usage_of(result: Any) -> Usage:
         _count(usage, "cache_creation_input_tokens"),
     )
     details = _field(usage, "prompt_tokens_details") or _field(usage, "input_tokens_details")
-    cached = read or _count(details, "cached_tokens")
+    thought = _field(usage, "completion_tokens_details") or _field(usage, "output_tokens_details")
     return Usage(
-        tokens_in + read + written, _count(usage, "completion_tokens", "output_tokens"), cached
+        tokens_in + read + written,
+        _count(usage, "completion_tokens", "output_tokens"),
+        read or _count(details, "cached_tokens"),
+        written or _count(details, "cache_write_tokens"),
+        _count(_field(usage, "cache_creation"), "ephemeral_1h_input_tokens"),
+        _count(thought, "reasoning_tokens"),
     )
+
+
+def tier_of(result: Any) -> str:
+    """The service tier that an SDK object or its dictionary names, "" where it names none."""
+    if isinstance(result, str):
+        return ""
+    usage = _field(result, "usage")
+    named = tier_label(_field(result, "service_tier"))
+    return named or tier_and_speed(_field(usage, "service_tier"), _field(usage, "speed"))
 
 
 def _field(holder: Any, name: str) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from headgate.core.units import Bounds, Bytes, Seconds
+from headgate.core.units import Bounds, Bytes, Dollars, Factor, Seconds
 from headgate.types import Secret
 
 DEFAULT_BASE_URLS = {
@@ -76,6 +76,24 @@ class ModelConfig:
     """As in [providers], for this model; 0: as its provider."""
     total_timeout: Annotated[Seconds, Bounds(0)] = 0.0
     """As in [providers], for this model; 0: as its provider."""
+
+
+@dataclass(frozen=True)
+class PriceConfig:
+    """`[prices."NAME"]`: what you pay for `provider/model`, or for `model` at every provider."""
+
+    input: Annotated[Dollars | None, Bounds(0, 1_000_000)] = None
+    """Plain input, dollars per million tokens; must be set."""
+    output: Annotated[Dollars | None, Bounds(0, 1_000_000)] = None
+    """Output, reasoning included; must be set, for embeddings to 0."""
+    cache_read: Annotated[Dollars | None, Bounds(0, 1_000_000)] = None
+    """Input that the provider read from its own prompt cache; absent: as input."""
+    cache_write: Annotated[Dollars | None, Bounds(0, 1_000_000)] = None
+    """Input that it wrote to that cache; absent: as input."""
+    cache_write_1h: Annotated[Dollars | None, Bounds(0, 1_000_000)] = None
+    """The same, kept for an hour; absent: as cache_write."""
+    batch: Annotated[Factor | None, Bounds(0, 1)] = None
+    """What batch jobs cost of all this, such as 0.5; absent: they have no price."""
 
 
 REASONING_FIRST_TOKEN_S = 300.0

@@ -18,7 +18,9 @@ import msgspec
 from headgate.types import Entry, Headers, Usage
 
 MAGIC = b"HGEN"
-VERSION = 2
+VERSION = 3
+# Usage had three numbers in version 2; whoever reads that one takes this one's entries for misses.
+_USAGE_NUMBERS = {2: 3, VERSION: 6}
 
 _HEAD = struct.Struct(">4sHI32s32s")
 _DIGEST_BYTES = 32
@@ -43,7 +45,7 @@ class _Facts(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields
     kind: Kind
     status: int
     headers: Headers
-    usage: tuple[int, int, int]
+    usage: tuple[int, ...]
     target: str
     finish: str
     namespace: str
@@ -88,8 +90,8 @@ def decode(raw: object, key: bytes, scope: bytes | None = None) -> Entry:
     if hashlib.sha256(sealed).digest() != raw[-_DIGEST_BYTES:]:
         raise CodecError("the digest does not match: changed or cut off")
     magic, version, facts_bytes, stored_key, stored_scope = _HEAD.unpack_from(raw)
-    if magic != MAGIC or version != VERSION:
-        raise CodecError(f"version {version} is not {VERSION}, or this is no entry")
+    if magic != MAGIC or version not in _USAGE_NUMBERS:
+        raise CodecError(f"version {version} is not {VERSION} nor the one before, or no entry")
     if stored_key != key or scope not in (None, stored_scope):
         raise CodecError("the entry of another key or scope")
     facts_end = _HEAD.size + facts_bytes
@@ -99,11 +101,12 @@ def decode(raw: object, key: bytes, scope: bytes | None = None) -> Entry:
         facts = _FACTS_DECODER.decode(sealed[_HEAD.size : facts_end])
     except (msgspec.MsgspecError, ValueError) as problem:
         raise CodecError(f"facts do not parse: {problem}") from problem
+    if len(facts.usage) != _USAGE_NUMBERS[version]:
+        raise CodecError("usage is not as this version has it")
     return _entry(stored_key, stored_scope, facts, bytes(sealed[facts_end:]))
 
 
 def _facts(entry: Entry) -> _Facts:
-    usage = entry.usage
     return _Facts(
         created_s=entry.created_s,
         ttl_s=entry.ttl_s,
@@ -112,7 +115,7 @@ def _facts(entry: Entry) -> _Facts:
         kind=_KINDS[entry.kind],
         status=entry.status,
         headers=entry.headers,
-        usage=(usage.tokens_in, usage.tokens_out, usage.tokens_cached),
+        usage=msgspec.structs.astuple(entry.usage),
         target=entry.target,
         finish=entry.finish,
         namespace=entry.namespace,

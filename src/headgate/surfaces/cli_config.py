@@ -51,7 +51,7 @@ def check(config: ConfigOption = None) -> None:
         server.check_exposure(loaded.config)
     except ConfigError as error:
         raise ConfigError(error.problems, str(loaded.file or "")) from None
-    for note in [*loaded.notes, *_doubts(loaded)]:
+    for note in [*loaded.notes, *_doubts(loaded), *_unpriced(loaded.config)]:
         terminal.warn(f"note: {note}")
     terminal.say(f"ok: {loaded.file or 'no file; defaults and environment'}")
 
@@ -79,6 +79,15 @@ def explain(config: ConfigOption = None, as_json: JsonOption = False) -> None:
 
 def _loaded(config: Path | None) -> Any:
     return importlib.import_module("headgate.config_file").load_or_default(config, os.environ)
+
+
+def _unpriced(config: Any) -> list[str]:
+    """The configured models whose calls will cost nobody knows what."""
+    if not config.models:
+        return []
+    names = importlib.import_module("headgate.pricing").unpriced(config)
+    text = "no price is known: calls are counted as unpriced, not as free"
+    return [f'prices."{name}": {text}' for name in names]
 
 
 def _doubts(loaded: Any) -> list[str]:
