@@ -36,7 +36,7 @@ class Books:
         self.booked: list[tuple[str, str]] = []
         self.names = 0
 
-    def price(self, target: str) -> Price | None:
+    def price(self, target: str, tier: str = "") -> Price | None:
         return PRICE if target == "p/m" else None
 
     def name(self) -> str:

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from headgate.core.booking import ANSWER, AVOIDED_EXACT, Row
 from headgate.core.money import Price, Rates, Tokens
-from headgate.ledger import FOLD, Ledger
+from headgate.ledger import FOLD, LATE_MAX, Ledger
 from headgate.stores.base import Booked
 from headgate.testing import FakeClock
 from headgate.types import Call, Entry, Target, Usage, WireRequest
@@ -26,13 +26,24 @@ class Listed:
     def __init__(self) -> None:
         self.asked = 0
         self.nanos = 1_000_000
+        self.is_loading = False
 
     def price(
         self, provider: str, model: str, tier: str = "", *, batch: bool = False
     ) -> Price | None:
         self.asked += 1
         rates = Rates(self.nanos, 0, 0, 2 * self.nanos, 0)
-        return Price(rates, "v1") if (provider, model) == ("p", "m") else None
+        is_listed = (provider, model) == ("p", "m") and not self.is_loading
+        return Price(rates, f"v1{tier}") if is_listed else None
+
+    def is_pending(self, provider: str, model: str) -> bool:
+        return self.is_loading
+
+    def resolve(
+        self, provider: str, model: str, tier: str = "", *, batch: bool = False
+    ) -> Price | None:
+        self.is_loading = False
+        return self.price(provider, model, tier)
 
 
 class Kept:
@@ -138,9 +149,35 @@ def test_a_hit_is_worth_what_the_price_is_today(
 ) -> None:
     ledger.saved_usd(ENTRY)
     prices.nanos *= 10
+    assert ledger.saved_usd(ENTRY) == b"0.00000002"
     clock.advance(86_400)
-    ledger.price("p/m")
     assert ledger.saved_usd(ENTRY) == b"0.0000002"
+
+
+def test_a_row_whose_price_is_late_waits_for_it(
+    ledger: Ledger, prices: Listed, journal: Kept
+) -> None:
+    prices.is_loading = True
+    ledger.book("n", CALL, [Row(ANSWER, "p/m", Tokens(input=10), None, tier="flex")])
+    for _ in range(3):
+        ledger.record_hit(ENTRY)
+    assert ledger.saved_usd(ENTRY) == b""
+    assert journal.rows == []
+    journal.before_writing()
+    told = {(b.row.kind, b.row.calls, b.row.cost_nanos, b.row.price_version) for b in journal.rows}
+    assert told == {(ANSWER, 1, 10, "v1flex"), (AVOIDED_EXACT, 3, 60, "v1")}
+    assert ledger.numbers()["unpriced_calls"] == 0
+
+
+def test_no_more_than_so_many_rows_wait_for_a_price(
+    ledger: Ledger, prices: Listed, journal: Kept
+) -> None:
+    prices.is_loading = True
+    row = Row(ANSWER, "p/m", Tokens(input=10), None)
+    ledger.book("n", CALL, [row] * (LATE_MAX + 2))
+    assert [booked.row.cost_nanos for booked in journal.rows] == [None, None]
+    ledger.settle()
+    assert len(journal.rows) == LATE_MAX + 2
 
 
 def test_names_of_calls_differ(ledger: Ledger) -> None:

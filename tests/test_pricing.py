@@ -1,15 +1,3 @@
-<<<<<<< HEAD
-"""Prices: the user's own first, then the snapshot, else none."""
-
-from __future__ import annotations
-
-from headgate.config import Config
-from headgate.pricing import Prices
-
-
-def test_a_model_that_nobody_knows_has_no_price() -> None:
-    assert Prices(Config()).price("openai", "no-such-model") is None
-=======
 """Prices: the user's own first, then the table, else none; and nobody waits who must not."""
 
 from __future__ import annotations
@@ -300,4 +288,3 @@ def test_what_has_no_price_is_named() -> None:
     models = {"m": ModelConfig(("openai/gpt-5", "openai/mine", "openai/paid"))}
     config = Config(providers=OPENAI, models=models, prices={"openai/paid": PAID})
     assert unpriced(config) == ["openai/mine"]
->>>>>>> money

@@ -30,7 +30,7 @@ from headgate.core.booking import (
     rows_of,
 )
 from headgate.core.money import Price
-from headgate.spending import reported_usage
+from headgate.spending import reported_tier, reported_usage
 from headgate.types import NO_USAGE, Call, Provenance, Reply, Usage
 
 _FAILS = 400
@@ -39,8 +39,8 @@ _FAILS = 400
 class Book(Protocol):
     """Where accounts are booked: `headgate.ledger`."""
 
-    def price(self, target: str) -> Price | None:
-        """Of `provider/model`, today."""
+    def price(self, target: str, tier: str = "") -> Price | None:
+        """Of `provider/model` in a service tier, today; None too where it is not known yet."""
         ...
 
     def name(self) -> str:
@@ -66,7 +66,7 @@ class Account:
 
     def tried(self, attempt: Attempt) -> None:
         """An attempt has ended."""
-        attempt = replace(attempt, price=self._book.price(attempt.target))
+        attempt = replace(attempt, price=self._book.price(attempt.target, attempt.tier))
         if not self._end:
             self._attempts.append(attempt)
             return
@@ -106,8 +106,9 @@ class Account:
             return self._close(FAILED)
         if not kind:
             return self._close(ANSWERED, target)
-        price = self._book.price(target) if usage != NO_USAGE else None
-        return self._close(SPARED, target, Spared(kind, target, usage, price))
+        tier = reported_tier(reply)
+        price = self._book.price(target, tier) if usage != NO_USAGE else None
+        return self._close(SPARED, target, Spared(kind, target, usage, price, tier))
 
     def _close(self, end: str, target: str = "", spared: Spared | None = None) -> list[Row]:
         if self._end:

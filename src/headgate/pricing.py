@@ -1,18 +1,3 @@
-<<<<<<< HEAD
-"""Prices of models: the user's own first, then the snapshot of genai-prices, else none."""
-
-from __future__ import annotations
-
-from headgate.config import Config
-from headgate.core.money import Price
-
-
-class Prices:
-    """What each model costs. None is "unpriced": counted and shown, never free."""
-
-    def __init__(self, config: Config) -> None:
-        self._config = config
-=======
 """Prices of models: the user's own first, then the table of genai-prices, else none.
 
 Asking is a look in a dictionary. The table is loaded and searched in a thread of its own; until
@@ -67,15 +52,10 @@ class Prices:
         self._table: Table | None = None
         # The one guards what is wanted, the other the table while it is being loaded.
         self._lock, self._loading = threading.Lock(), threading.Lock()
->>>>>>> money
 
     def price(
         self, provider: str, model: str, tier: str = "", *, batch: bool = False
     ) -> Price | None:
-<<<<<<< HEAD
-        """The price of a model in the tier that the reply named, None where nobody knows it."""
-        return None
-=======
         """The price of a model in the tier that the reply named, today. Never waits.
 
         None where nobody knows it, or where it `is_pending`.
@@ -227,4 +207,3 @@ def _bounded(kept: dict[_Any, _Value]) -> dict[_Any, _Value]:
     if len(kept) >= KNOWN_MAX:
         del kept[next(iter(kept))]
     return kept
->>>>>>> money

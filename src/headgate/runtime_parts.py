@@ -51,12 +51,12 @@ def _ledger(config: Config, clock: Clock, before: Parts | None) -> Ledger:
     """Its sums go on in any case, under the prices of `config`."""
     known = None if before is None else before.ledger
     if before is not None and config.ledger == before.config.ledger:
-        return Ledger(Prices(config), clock, before.ledger.journal, known)
+        return Ledger(Prices(config, clock=clock), clock, before.ledger.journal, known)
     settings = config.ledger
     journal = None
     if settings.persist:
         journal = LedgerFile(Path(settings.path), clock, settings.keep, settings.rows_max)
-    return Ledger(Prices(config), clock, journal, known)
+    return Ledger(Prices(config, clock=clock), clock, journal, known)
 
 
 async def release(parts: Parts, kept: Parts) -> None:

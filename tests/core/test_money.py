@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
-<<<<<<< HEAD
-from decimal import ROUND_HALF_EVEN, Decimal
-=======
 from decimal import ROUND_HALF_EVEN, Decimal, localcontext
->>>>>>> money
 
 import pytest
 from hypothesis import given
@@ -23,13 +19,9 @@ from headgate.core.money import (
     cost_nanos,
     divided,
     dollars,
-<<<<<<< HEAD
-    sum_of,
-=======
     nanos_of,
     sum_of,
     times,
->>>>>>> money
     tokens_of,
 )
 from headgate.types import NO_USAGE, Usage
@@ -157,8 +149,6 @@ def test_the_classes_of_a_usage_are_disjoint() -> None:
     assert tokens_of(NO_USAGE) == Tokens()
 
 
-<<<<<<< HEAD
-=======
 @pytest.mark.parametrize(
     ("written", "wanted"),
     [("0.02", 20_000_000), ("0.0000000005", 0), ("0.0000000015", 2), ("3", 3 * 10**9)],
@@ -174,7 +164,6 @@ def test_the_precision_of_the_program_around_does_not_count() -> None:
         assert times(1_234_567_891, Decimal("0.5")) == 617_283_946
 
 
->>>>>>> money
 @given(st.integers(-(10**24), 10**24), st.integers(1, 10**9))
 def test_division_rounds_as_decimal_does(whole: int, by: int) -> None:
     nearest = divided(whole, by)

@@ -45,6 +45,8 @@ class Attempt(Struct, frozen=True):
     usage: Usage = NO_USAGE
     estimate: Usage = NO_USAGE
     price: Price | None = None
+    tier: str = ""
+    """The service tier that the reply named."""
 
 
 class Spared(Struct, frozen=True):
@@ -55,6 +57,7 @@ class Spared(Struct, frozen=True):
     target: str
     usage: Usage
     price: Price | None = None
+    tier: str = ""
 
 
 class Row(Struct, frozen=True):
@@ -69,6 +72,7 @@ class Row(Struct, frozen=True):
     is_estimated: bool = False
     calls: int = 1
     """How many calls it stands for: hits of one kind are booked together."""
+    tier: str = ""
 
 
 def rows_of(
@@ -102,21 +106,27 @@ def billed_row(attempt: Attempt, end: str, *, is_answer: bool = False) -> Row | 
     if not outcome.sent or usage == NO_USAGE:
         return None
     is_estimated = kind != RETRY and not is_known
-    return _row(kind, attempt.target, usage, attempt.price, is_estimated=is_estimated)
+    tokens = tokens_of(usage)
+    row = Row(kind, attempt.target, tokens, None, is_estimated=is_estimated, tier=attempt.tier)
+    return priced_row(row, attempt.price)
 
 
 def spared_row(spared: Spared, calls: int = 1) -> Row:
     """`calls` answers that cost nothing, at what each would have."""
-    one = _row(spared.kind, spared.target, spared.usage, spared.price, is_estimated=False)
-    if calls == 1:
-        return one
-    tokens, nanos = one.tokens, one.cost_nanos
-    return structs.replace(
-        one,
-        tokens=Tokens(*(calls * number for number in structs.astuple(tokens))),
-        cost_nanos=None if nanos is None else nanos * calls,
-        calls=calls,
-    )
+    tokens = _times(tokens_of(spared.usage), calls)
+    row = Row(spared.kind, spared.target, tokens, None, calls=calls, tier=spared.tier)
+    return priced_row(row, spared.price)
+
+
+def priced_row(row: Row, price: Price | None) -> Row:
+    """`row` at this price; each of its calls is rounded by itself."""
+    if price is None:
+        return row
+    tokens = row.tokens
+    if row.calls != 1:
+        tokens = Tokens(*(number // row.calls for number in structs.astuple(tokens)))
+    nanos = cost_nanos(price, tokens) * row.calls
+    return structs.replace(row, cost_nanos=nanos, price_version=price.version)
 
 
 def count(tokens: Tokens) -> int:
@@ -158,7 +168,5 @@ def _at_least(usage: Usage, estimate: Usage) -> Usage:
     )
 
 
-def _row(kind: str, target: str, usage: Usage, price: Price | None, *, is_estimated: bool) -> Row:
-    tokens = tokens_of(usage)
-    nanos = None if price is None else cost_nanos(price, tokens)
-    return Row(kind, target, tokens, nanos, "" if price is None else price.version, is_estimated)
+def _times(tokens: Tokens, calls: int) -> Tokens:
+    return Tokens(*(calls * number for number in structs.astuple(tokens)))

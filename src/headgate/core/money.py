@@ -7,10 +7,7 @@ per million is 20_000_000 and no listed price is a fraction. There is no float i
 from __future__ import annotations
 
 from collections.abc import Iterable
-<<<<<<< HEAD
-=======
 from decimal import Decimal
->>>>>>> money
 
 from msgspec import Struct
 
@@ -105,8 +102,6 @@ def cost_nanos(price: Price, tokens: Tokens) -> int:
     return divided(exact, TOKENS_PER_PRICE)
 
 
-<<<<<<< HEAD
-=======
 def nanos_of(dollars: Decimal) -> int:
     """Whole nano-dollars, half to even; whatever precision Decimal's own arithmetic is set to."""
     return times(NANOS_PER_DOLLAR, dollars)
@@ -118,7 +113,6 @@ def times(whole: int, factor: Decimal) -> int:
     return divided(whole * numerator, denominator)
 
 
->>>>>>> money
 def divided(whole: int, by: int) -> int:
     """`whole / by` rounded half to even; both whole numbers, `by` > 0."""
     quotient, rest = divmod(whole, by)

@@ -8,7 +8,7 @@ from headgate.core.booking import Attempt
 from headgate.core.estimate import estimated_input, estimated_output
 from headgate.core.outcome import OK, Outcome
 from headgate.events import Events
-from headgate.spending import followed, reported_usage
+from headgate.spending import followed, reported_tier, reported_usage
 from headgate.stream import Whole
 from headgate.types import NO_USAGE, Call, Invocation, Reply, Service, Usage
 
@@ -38,7 +38,8 @@ def _attempt(call: Call, outcome: Outcome, reply: Reply | None) -> Attempt:
     usage = NO_USAGE if reply is None else reported_usage(reply)
     is_counted = outcome.kind == OK and usage != NO_USAGE
     estimate = NO_USAGE if is_counted else _estimate(call, reply)
-    return Attempt(call.target.name, outcome, usage, estimate)
+    tier = "" if reply is None else reported_tier(reply)
+    return Attempt(call.target.name, outcome, usage, estimate, tier=tier)
 
 
 def _estimate(call: Call, reply: Reply | None) -> Usage:
