@@ -116,9 +116,9 @@ class Ledger:
         saved = self._saved.get(place)
         if saved is None:
             row = spared_row(self._spared(entry.target, entry.usage))
-            if row.cost_nanos is None:
-                return b""
-            saved = self._saved[place] = dollars(row.cost_nanos).encode()
+            saved = b"" if row.cost_nanos is None else dollars(row.cost_nanos).encode()
+            if not self._is_late(row):
+                self._saved[place] = saved
         return saved
 
     def numbers(self) -> dict[str, Any]:

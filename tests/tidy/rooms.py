@@ -84,7 +84,8 @@ ROOMS = {
     "testing": "testing_server testing_steps faultserver core",
     # Thin: translate, call Runtime, translate back.
     "surfaces": "surfaces runtime admission config config_file stream core types errors",
-    "surfaces.cli": "surfaces runtime pricing config config_file core types errors demo",
+    "surfaces.cli": "surfaces runtime pricing stores.base stores.ledger config config_file core "
+    "types errors demo",
     "n3": "runtime circuitbreaker invocation config metrics layers.settings stream core types "
     "errors clock",
     "demo": "demo surfaces runtime testing config providers.settings core types errors clock",

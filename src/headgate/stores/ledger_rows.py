@@ -22,7 +22,7 @@ CREATE TABLE booked(
     calls INTEGER NOT NULL, tokens_input INTEGER NOT NULL, tokens_cache_read INTEGER NOT NULL,
     tokens_cache_write INTEGER NOT NULL, tokens_output INTEGER NOT NULL,
     tokens_cache_write_1h INTEGER NOT NULL, cost_nanos INTEGER, price_version TEXT NOT NULL,
-    estimated INTEGER NOT NULL
+    tier TEXT NOT NULL, estimated INTEGER NOT NULL
 ) STRICT;
 CREATE INDEX booked_at ON booked(at_s);
 CREATE TABLE days(
@@ -52,7 +52,7 @@ def insert(connection: apsw.Connection, rows: Iterable[Booked]) -> None:
     connection.executemany(
         "INSERT INTO booked(at_s, call, kind, target, model, tenant, calls, tokens_input,"
         " tokens_cache_read, tokens_cache_write, tokens_output, tokens_cache_write_1h, cost_nanos,"
-        " price_version, estimated) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+        " price_version, tier, estimated) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
         (_values(booked) for booked in rows),
     )
 
@@ -64,7 +64,7 @@ def _values(booked: Booked) -> tuple[Any, ...]:
         booked.at_s, booked.call, row.kind, _name(row.target), _name(booked.model),
         booked.tenant, row.calls, tokens.input, tokens.cache_read, tokens.cache_write,
         tokens.output, tokens.cache_write_1h, row.cost_nanos, row.price_version,
-        int(row.is_estimated),
+        _name(row.tier), int(row.is_estimated),
     )  # fmt: skip
 
 
@@ -81,7 +81,7 @@ def select(connection: apsw.Connection, since_s: float, until_s: float) -> Itera
         page: list[Any] = connection.execute(
             "SELECT id, at_s, call, kind, target, model, tenant, calls, tokens_input,"
             " tokens_cache_read, tokens_cache_write, tokens_output, tokens_cache_write_1h,"
-            " cost_nanos, price_version, estimated FROM booked"
+            " cost_nanos, price_version, tier, estimated FROM booked"
             " WHERE id > ? AND at_s >= ? AND at_s < ? ORDER BY id LIMIT ?",
             (last, since_s, until_s, _PAGE),
         ).fetchall()
@@ -94,8 +94,8 @@ def select(connection: apsw.Connection, since_s: float, until_s: float) -> Itera
 
 def _booked(found: Sequence[Any]) -> Booked:
     _, at_s, call, kind, target, model, tenant, calls, *numbers = found
-    tokens, (nanos, version, estimated) = Tokens(*numbers[:5]), numbers[5:]
-    row = Row(kind, target, tokens, nanos, version, bool(estimated), calls)
+    tokens, (nanos, version, tier, estimated) = Tokens(*numbers[:5]), numbers[5:]
+    row = Row(kind, target, tokens, nanos, version, bool(estimated), calls, tier)
     return Booked(at_s, call, model, tenant, row)
 
 
