@@ -37,11 +37,16 @@ class DicedClock:
     def __init__(self, seed: int = 0) -> None:
         self._seed = seed
         self._thrown = 0
+        self.wall_ahead_s = 0.0
+        """How far somebody has set the wall clock ahead."""
 
     def monotonic(self) -> float:
         return 1000.0 + asyncio.get_running_loop().time()
 
-    wall = epoch = monotonic
+    epoch = monotonic
+
+    def wall(self) -> float:
+        return self.monotonic() + self.wall_ahead_s
 
     def random(self) -> float:
         self._thrown += 1
@@ -121,6 +126,7 @@ class Stack(NamedTuple):
     ask: Service
     guards: Guards
     below: Deployments
+    clock: DicedClock
 
     def told(self) -> list[str]:
         """Every change of state there was: `deployment a/m closed>open`, with its number."""
@@ -138,7 +144,7 @@ def a_stack(below: Deployments, names: str = "ab", *, seed: int = 0, **blocks: A
     clock = DicedClock(seed)
     parts = resilience(config, clock)
     layers = per_target(config, parts, clock, limits(config, clock).limit)
-    return Stack(stack(layers, below), parts.guards, below)
+    return Stack(stack(layers, below), parts.guards, below, clock)
 
 
 def routes_to(names: str, *, weight: float = 0.0) -> tuple[Route, ...]:

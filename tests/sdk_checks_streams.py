@@ -176,7 +176,7 @@ async def a_reader_that_leaves_early_lets_the_stream_be_kept(bench: Bench) -> No
 
 async def a_reader_that_leaves_early_cuts_the_stream_where_that_is_wanted(bench: Bench) -> None:
     async with cutting(bench) as near:
-        near.provider.script(*[Hang(after_bytes=400)] * 2)
+        near.provider.script(*[Hang(after_bytes=1_000)] * 2)
         stream = await settled(STREAMS["chat"](near.openai()))
         await first_of(stream)
         await settled(stream.close())
@@ -186,7 +186,7 @@ async def a_reader_that_leaves_early_cuts_the_stream_where_that_is_wanted(bench:
 
 async def a_reply_that_is_dropped_unread_lets_go_of_the_provider(bench: Bench) -> None:
     async with cutting(bench) as near:
-        near.provider.script(Hang(after_bytes=400))
+        near.provider.script(Hang(after_bytes=1_000))
         stream = await settled(STREAMS["chat"](near.openai()))
         gone = weakref.ref(stream)
         del stream
@@ -220,7 +220,7 @@ async def an_error_event_is_told_and_not_kept(bench: Bench) -> None:
 
 async def a_stream_that_breaks_is_the_sdks_usual_error_and_is_not_kept(bench: Bench) -> None:
     direct = bench.openai(http_client=None)
-    for step, hasty in ((Cut(after_bytes=400), False), (Hang(after_bytes=400), True)):
+    for step, hasty in ((Cut(after_bytes=1_000), False), (Hang(after_bytes=1_000), True)):
         bench.provider.script(step, step)
         errors = []
         for client in (direct, bench.openai()):

@@ -305,6 +305,12 @@ def test_where_nothing_is_spent_the_sdk_decides(denied: str) -> None:
     assert error.should_retry is (None if denied == DEADLINE else False)
 
 
+def test_what_was_tried_elsewhere_in_vain_is_not_to_be_multiplied() -> None:
+    """Nothing was denied: there was nowhere else to go."""
+    reply = failed(Tried(OUTCOMES["unavailable"], status(503)()), spent(2))
+    assert should_retry(reply) == [b"false"]
+
+
 def test_where_only_one_attempt_is_made_by_configuration_nothing_is_multiplied() -> None:
     reply = failed(Tried(OUTCOMES["unavailable"], status(503)()), spent(1, ATTEMPTS))
     assert should_retry(reply) == []

@@ -31,11 +31,12 @@ def broken(models: Any, providers: Any = None) -> list[tuple[str, str]]:
         {"m": {"targets": ["a/m=3", "b/m=0.5", "fake/m"]}},
         {"m": {"targets": ["a/m"], "fallbacks": ["n", "b/x"]}, "n": {"targets": ["b/n"]}},
         {"m": {"targets": ["a/m"], "context_fallbacks": ["n"]}, "n": {"targets": ["b/n"]}},
+        {"m": {"targets": ["a/m=x", "a/m=v1.2-b"]}},
         {"m": {"targets": ["open/m", "a/m", "open/n", "fake/m"]}},
         {"m": {"targets": ["a/m"], "fallbacks": ["n"]},
          "n": {"targets": ["a/n"], "context_fallbacks": ["m"]}},
     ],
-    ids=range(7),
+    ids=range(8),
 )  # fmt: skip
 def test_what_leads_somewhere_is_accepted(models: Any) -> None:
     assert broken(models) == []
@@ -46,7 +47,23 @@ def test_what_leads_somewhere_is_accepted(models: Any) -> None:
     [
         ("c/x", 'no provider for "c/x"; configured: a, b, open, free, fake'),
         ("x", "expected PROVIDER/MODEL"),
-        ("a/m=0", "a weight is PROVIDER/MODEL=3"),
+        *(
+            (f"a/m={weight}", "a weight is PROVIDER/MODEL=3")
+            for weight in (
+                "0",
+                "nan",
+                "-1",
+                "+3",
+                "1e3",
+                "inf",
+                "0,5",
+                "50%",
+                "0x2",
+                "1_0",
+                "",
+                " 3",
+            )
+        ),
         (Expanded("s3cret"), "expected PROVIDER/MODEL"),
         (Expanded("s3cret/x"), "no provider for"),
     ],
@@ -77,6 +94,7 @@ KINDS = ["fallbacks", "context_fallbacks", "content_fallbacks"]
         ("c/x", "no such model"),
         ("m", "names the model itself"),
         ("a/x=3", "only targets have weights"),
+        ("a/x=nan", "only targets have weights"),
         (Expanded("s3cret"), "no such model"),
     ],
 )

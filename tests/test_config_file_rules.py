@@ -55,6 +55,34 @@ def test_a_start_up_to_the_most_is_none_of_the_rules(limits: Tree) -> None:
 
 
 @pytest.mark.parametrize(
+    ("tree", "path", "wanted"),
+    [
+        ({"breaker": {"open_max": "1s"}}, ("breaker", "open_max"),
+         "must be at least breaker.recovery_timeout (5 s), got 1 s"),
+        ({"breaker": {"open_max": "1m", "recovery_timeout": Expanded("2m")}},
+         ("breaker", "open_max"), "(120 s), got 60 s"),
+        ({"retry": {"backoff": 10, "backoff_max": 1}}, ("retry", "backoff_max"),
+         "must be at least retry.backoff (10 s), got 1 s"),
+    ],
+)  # fmt: skip
+def test_a_longest_that_is_shorter_than_its_first_is_refused(
+    tree: Tree, path: Any, wanted: str
+) -> None:
+    ((found, message),) = broken(tree)
+    assert found == path
+    assert wanted in message
+
+
+@pytest.mark.parametrize(
+    "tree",
+    [{"breaker": {"recovery_timeout": "1h"}}, {"breaker": {"open_max": "5s"}},
+     {"retry": {"backoff": "1m"}}, {"retry": {"backoff_max": "soon"}}],
+)  # fmt: skip
+def test_a_first_that_is_longer_than_the_usual_longest_is_none_of_the_rules(tree: Tree) -> None:
+    assert list(broken(tree)) == []
+
+
+@pytest.mark.parametrize(
     "tree", [{"cache": {"semantic": {"enabled": True}}}, {"cache": {"store": "redis://:pw@x"}}]
 )
 def test_what_this_version_cannot_do_is_refused(tree: Tree) -> None:

@@ -145,6 +145,32 @@ def test_an_error_event_whose_blank_line_is_missing_is_handed_on_too(end: bytes)
     assert seen.events.error_event
 
 
+@pytest.mark.parametrize("end", [ERROR, ERROR[:-2]])
+def test_what_an_error_event_must_not_quote_is_cut_out_of_it_and_out_of_no_other(
+    end: bytes,
+) -> None:
+    secret = DELTA[10:14]
+    quoting = end.replace(b'"message":"', b'"message":"' + secret)
+
+    async def act() -> list[bytes]:
+        async def pieces() -> AsyncIterator[bytes]:
+            yield DELTA
+            yield quoting
+
+        body = Chunks(pieces(), redact=lambda content: content.replace(secret, b"***"))
+        inspection = inspect("chat")
+        assert inspection is not None
+        events = Events("chat", body, inspection, 10_000)
+        chunks = [chunk async for chunk in events]
+        return [*chunks, events.error_event]
+
+    delta, event, kept = asyncio.run(act())
+    assert delta == DELTA
+    assert b"***" in event
+    assert b"***" in kept
+    assert secret not in event + kept
+
+
 def test_content_that_is_cut_off_commits_to_nothing() -> None:
     seen = read(DELTA[:-1])
     assert isinstance(seen.error, StreamBroken)

@@ -11,6 +11,7 @@ from tries import a_call
 from headgate.core.outcome import FAULT, OUTCOMES, Outcome
 from headgate.core.registry import SIZE_MAX
 from headgate.errors import BreakerOpen, RateLimited, Refused
+from headgate.guard_numbers import left_alone
 from headgate.types import Call, Headers, Invocation, Target
 
 
@@ -212,3 +213,11 @@ def test_a_slow_first_token_counts_as_slow_and_as_a_fault(scene: Scene) -> None:
     scene.call(SLOW_BAD)
     counts = scene.deployment().counts
     assert (counts.faults, counts.slow) == (1, 1)
+
+
+def test_a_provider_is_told_to_be_left_alone_for_as_long_as_it_is() -> None:
+    scene = Scene()
+    scene.call(*[OUTCOMES["unavailable"]] * 4)
+    assert left_alone(scene.guards) == "not asked at the moment: a"
+    scene.clock.advance(8)
+    assert left_alone(scene.guards) == ""

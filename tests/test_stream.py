@@ -8,8 +8,10 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from tries import run
 
-from headgate.stream import Chunks, Tap, Value, Whole, entry_value
+from headgate.errors import UpstreamTimeout
+from headgate.stream import Chunks, Tap, Until, Value, Whole, entry_value
 from headgate.types import Body, Entry
 
 
@@ -29,6 +31,28 @@ def test_a_whole_answer_is_one_chunk_and_is_read_once() -> None:
     assert asyncio.run(read(body)) == [b"answer"]
     assert asyncio.run(read(body)) == []
     assert body.content == b"answer"
+
+
+def test_a_body_with_a_deadline_hands_on_what_is_there_and_ends_with_an_error() -> None:
+    async def endless() -> AsyncIterator[bytes]:
+        yield b"a"
+        await asyncio.sleep(60)
+
+    closes = []
+
+    async def close() -> None:
+        closes.append(1)
+
+    async def scene() -> bytes:
+        body = Until(Chunks(endless(), close), asyncio.get_running_loop().time() + 5, 5.0)
+        first = await anext(body)
+        with pytest.raises(UpstreamTimeout, match="deadline of 5 s"):
+            await anext(body)
+        await body.aclose()
+        return first
+
+    assert run(scene()) == (b"a", 5)
+    assert closes == [1]
 
 
 def test_an_empty_answer_has_no_chunk() -> None:

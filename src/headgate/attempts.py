@@ -20,8 +20,6 @@ from headgate.stream import Tap, Whole
 from headgate.types import TARGET, Call, Reply, Route, Service
 
 _CLOSES = 300
-_OPEN_ENDED = frozenset({"", DEADLINE})
-"""Denials that say nothing about whether the client may try again."""
 _SDKS_REPEAT = frozenset({408, 409, 429})
 """What the official SDKs try again, besides everything from 500 on."""
 
@@ -164,12 +162,13 @@ def failed(last: Tried, allowance: Allowance) -> Reply:
 
 def _is_vain(last: Tried, allowance: Allowance) -> bool:
     """Whether the client is to leave it at that: our own attempts are spent, the same would come
-    again, or its SDK would ask before the Retry-After is over. Where only one attempt is made by
-    configuration, nothing of ours is multiplied."""
+    again, or its SDK would ask before the Retry-After is over. Where only one attempt was made,
+    nothing of ours is multiplied."""
     if (last.outcome.retry_after_s or 0.0) > SDK_WAIT_MAX_S:
         return True
     if allowance.denied == FINAL:
         status = UpstreamFailed.status_hint if last.reply is None else last.reply.status
         return status in _SDKS_REPEAT or status >= 500
-    is_single = allowance.denied == ATTEMPTS and allowance.attempts <= 1
-    return not is_single and allowance.denied not in _OPEN_ENDED
+    if allowance.denied in ("", ATTEMPTS):
+        return allowance.attempts > 1
+    return allowance.denied != DEADLINE

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,6 +10,9 @@ from headgate.config_file_kinds import shown
 from headgate.config_file_text import Path, Tree, tables
 from headgate.routing import read_target
 
+_MEANT_AS_WEIGHT = re.compile(
+    r"\s*[-+]?(nan|inf(inity)?|0x[0-9a-f]*|[0-9][0-9_.,]*(e[-+]?[0-9]*)?)?\s*%?\s*", re.IGNORECASE
+)
 _STAND_INS = ("fallbacks", "context_fallbacks", "content_fallbacks")
 
 
@@ -33,11 +37,17 @@ def _broken_targets(targets: Any, providers: list[str]) -> Iterator[str]:
         yield "names no target: write PROVIDER/MODEL"
     for target in _texts(targets):
         written = read_target(target)
-        if written is None:
+        if written is None or _is_miswritten(written[1]):
             yield f"expected PROVIDER/MODEL, got {shown(target)}; a weight is PROVIDER/MODEL=3"
         elif written[0] not in providers:
             known = ", ".join(providers) or "none"
             yield f"no provider for {shown(target)}; configured: {known}"
+
+
+def _is_miswritten(model: str) -> bool:
+    """Whether a model's name ends in what was meant for a weight: `=nan`, `=-1`, `=1e3`, `=0,5`."""
+    _, equals, number = model.rpartition("=")
+    return bool(equals) and _MEANT_AS_WEIGHT.fullmatch(number) is not None
 
 
 def _broken_stand_ins(
@@ -48,7 +58,7 @@ def _broken_stand_ins(
         is_known = other in models or (written is not None and written[0] in providers)
         if other == name:
             yield "names the model itself"
-        elif other not in models and written is not None and written[2]:
+        elif other not in models and written and (written[2] or _is_miswritten(written[1])):
             yield f"only targets have weights, and {shown(other)} is none"
         elif not is_known:
             known = ", ".join(sorted(models)) or "none"

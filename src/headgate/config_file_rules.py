@@ -9,7 +9,8 @@ from urllib.parse import urlsplit
 from headgate.config import Config
 from headgate.config_file_routes import broken_routes
 from headgate.config_file_text import Path, Tree, at, dotted, tables
-from headgate.layers.settings import LimitsConfig
+from headgate.core.units import parse_duration
+from headgate.layers.settings import BreakerConfig, LimitsConfig, RetryConfig
 from headgate.providers.settings import ProviderConfig
 
 _LATER = "not available in this version"
@@ -32,6 +33,8 @@ def broken(tree: Tree) -> Iterator[tuple[Path, str]]:
     if start > most:
         message = f"must be at most limits.concurrency_max ({most}), got {start}"
         yield ("limits", "concurrency_start"), message
+    yield from _below(tree, ("breaker", "open_max"), ("breaker", "recovery_timeout"), BreakerConfig)
+    yield from _below(tree, ("retry", "backoff_max"), ("retry", "backoff"), RetryConfig)
     for name, provider in tables(tree, "providers"):
         yield from _broken_provider(("providers", name), provider)
     for name, price in tables(tree, "prices"):
@@ -79,6 +82,24 @@ def _broken_provider(path: Path, provider: Tree) -> Iterator[tuple[Path, str]]:
             yield (*path, "base_url"), message
     if provider.get("api_key") and provider.get("api_keys"):
         yield (*path, "api_keys"), "api_key is set, too: put every key into api_keys"
+
+
+def _below(tree: Tree, most: Path, least: Path, block: type) -> Iterator[tuple[Path, str]]:
+    """A longest duration that was written and is shorter than the one it is the longest of."""
+    most_s, least_s = (
+        _seconds(at(tree, *most)),
+        _seconds(at(tree, *least)) or getattr(block, least[-1]),
+    )
+    if most_s is not None and most_s < least_s:
+        yield most, f"must be at least {dotted(least)} ({least_s:g} s), got {most_s:g} s"
+
+
+def _seconds(value: Any) -> float | None:
+    """A duration as files spell it, None for anything else."""
+    try:
+        return parse_duration(value)
+    except ValueError:
+        return None
 
 
 def _broken_url(text: str) -> str:

@@ -14,6 +14,7 @@
         UpstreamUnreachable  no connection: sent is False
         UpstreamTimeout      connect, first token, idle or total
         UpstreamGarbled      an answer we cannot make sense of
+          UpstreamTooLarge   or one that is larger than it may be
         StreamBroken         ended in the middle
       StoreError             never reaches a caller: a store that fails is a miss
       Closed                 the runtime was closed
@@ -187,6 +188,11 @@ class UpstreamGarbled(UpstreamFailed):
     """The provider's answer is not HTTP, too large, or not what its status promises."""
 
     code = "upstream_garbled"
+
+
+class UpstreamTooLarge(UpstreamGarbled):
+    """The provider's answer is larger than it may be. What was asked for decides that, so asking
+    again would be paid for again."""
 
 
 class StreamBroken(UpstreamFailed):

@@ -14,7 +14,7 @@ from headgate.core.commit import commits
 from headgate.core.inspection import END, ERROR, USAGE, Inspection, inspect
 from headgate.core.sse import Splitter, is_sound, parse_event
 from headgate.errors import StreamBroken, UpstreamFailed, UpstreamGarbled
-from headgate.stream import UsageEvent
+from headgate.stream import Chunks, UsageEvent
 from headgate.types import Body
 
 _BEGINNING_BYTES = 65_536
@@ -48,6 +48,7 @@ class Events:
         """The data of the provider's own error event, where it sent one."""
         self._operation = operation
         self._body = body
+        self._redact = (body.redact if isinstance(body, Chunks) else None) or bytes
         self._iterator: AsyncIterator[bytes] | None = None
         self._splitter = Splitter()
         self._watchers: list[OnEnd] = []
@@ -144,7 +145,7 @@ class Events:
                     self._ready.append(UsageEvent(raw))
                     self.usage_at = (self.kept_bytes, self.kept_bytes + len(raw))
                 else:
-                    good.append(raw)
+                    good.append(self._redact(raw) if kind == ERROR else raw)
                 if not finished:
                     self._keep(raw)
                 if kind == END:
@@ -159,8 +160,8 @@ class Events:
         name, content = parse_event(raw)
         kind = self.inspection.read(name, content)
         if kind == ERROR:
-            self.error_event = self.error_event or content or b"{}"
-        elif not self.has_content:
+            self.error_event = self.error_event or self._redact(content) or b"{}"
+        elif not (self.has_content or self.error_event):
             is_long = self.kept_bytes > _PREAMBLE_MAX_BYTES
             self.has_content = kind == END or is_long or commits(self._operation, content)
         return kind
@@ -188,7 +189,7 @@ class Events:
         else:
             self.has_content = had_content
         if kind in (END, ERROR):
-            self._ready.append(raw)
+            self._ready.append(self._redact(raw))
 
     def _make_ready(self, events: list[bytes]) -> None:
         if events:

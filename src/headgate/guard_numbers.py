@@ -45,8 +45,13 @@ def guard_numbers(guards: Guards, now_s: float) -> dict[str, Any]:
 
 def left_alone(guards: Guards) -> str:
     """Which providers are not asked at the moment, for people; "" if all are."""
-    names = [name for name, breaker in list(guards.endpoints.items())
-             if breaker.state in ("open", "forced_open")]  # fmt: skip
+    now_s = guards.clock.monotonic()
+    # One whose time is over keeps its state until somebody asks, who is let through.
+    names = [
+        name
+        for name, breaker in list(guards.endpoints.items())
+        if breaker.state in ("open", "forced_open") and breaker.retry_after_s(now_s) != 0
+    ]
     return f"not asked at the moment: {', '.join(sorted(names)[:ROWS_MAX])}" if names else ""
 
 

@@ -14,12 +14,13 @@ import threading
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar, cast
 
+from msgspec.structs import replace
+
 from headgate import pipeline
 from headgate.admission import Admission, Plan
 from headgate.admission_head import Head
 from headgate.clock import Clock, SystemClock
 from headgate.config import Config
-from headgate.errors import UpstreamTimeout
 from headgate.guard_numbers import guard_numbers, left_alone
 from headgate.guards import Guards
 from headgate.invocation import Keys, Names, bound_arguments, caller_loop, caller_thread
@@ -28,7 +29,7 @@ from headgate.metrics import Metrics
 from headgate.portal import Portal, result_of
 from headgate.runtime_numbers import cache_numbers
 from headgate.runtime_parts import Parts, open_parts, release
-from headgate.stream import UNCOPIED, entry_value
+from headgate.stream import UNCOPIED, Until, Value, Whole, entry_value, too_late
 from headgate.types import (
     NO_CONTROLS,
     Call,
@@ -237,17 +238,20 @@ class Runtime:
         return await self.put_through(self.admission.call(path, head, body, plan))
 
     async def put_through(self, call: Call) -> Reply:
-        """The reply of the stack, on the home loop, within the deadline that the caller set."""
+        """The reply of the stack, on the home loop; it and its stream end at the deadline that the
+        caller set."""
         deadline_s = call.controls.deadline_s
         if deadline_s is None:
             return await self._stack(call)
+        ends_s = asyncio.get_running_loop().time() + deadline_s
         try:
-            async with asyncio.timeout(deadline_s):
-                return await self._stack(call)
+            async with asyncio.timeout_at(ends_s):
+                reply = await self._stack(call)
         except TimeoutError:
-            raise UpstreamTimeout(
-                f"no answer within the caller's deadline of {deadline_s:g} s", stage="total"
-            ) from None
+            raise too_late(deadline_s) from None
+        if isinstance(reply.body, Whole | Value):
+            return reply
+        return replace(reply, body=Until(reply.body, ends_s, deadline_s))
 
     # SDKs of this process.
 

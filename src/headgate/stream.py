@@ -18,6 +18,7 @@ import msgspec
 from headgate.core.canonical import is_json
 from headgate.core.sse import split
 from headgate.core.verdict import Verdict
+from headgate.errors import UpstreamTimeout
 from headgate.types import Body, Entry
 
 
@@ -46,15 +47,20 @@ class Whole:
 
 
 class Chunks:
-    """A stream read from elsewhere; `close` lets go of whatever produces it, exactly once."""
+    """A stream read from elsewhere; `close` lets go of whatever produces it, exactly once.
+    `redact` is what an error in it must pass through before anybody sees it."""
 
-    __slots__ = ("_close", "_iterator")
+    __slots__ = ("_close", "_iterator", "redact")
 
     def __init__(
-        self, iterator: AsyncIterator[bytes], close: Callable[[], Awaitable[None]] | None = None
+        self,
+        iterator: AsyncIterator[bytes],
+        close: Callable[[], Awaitable[None]] | None = None,
+        redact: Callable[[bytes], bytes] | None = None,
     ) -> None:
         self._iterator = iterator
         self._close = close
+        self.redact = redact
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self._iterator
@@ -63,6 +69,40 @@ class Chunks:
         close, self._close = self._close, None
         if close is not None:
             await close()
+
+
+class Until:
+    """A body that ends with UpstreamTimeout at `ends_s`, on the clock of the loop: what is here by
+    then is still handed on. `deadline_s` is what the caller had asked for."""
+
+    __slots__ = ("_body", "_deadline_s", "_ends_s", "_iterator")
+
+    def __init__(self, body: Body, ends_s: float, deadline_s: float) -> None:
+        self._body = body
+        self._iterator: AsyncIterator[bytes] | None = None
+        self._ends_s = ends_s
+        self._deadline_s = deadline_s
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if self._iterator is None:
+            self._iterator = self._body.__aiter__()
+        try:
+            async with asyncio.timeout_at(self._ends_s):
+                return await self._iterator.__anext__()
+        except TimeoutError:
+            raise too_late(self._deadline_s) from None
+
+    async def aclose(self) -> None:
+        await self._body.aclose()
+
+
+def too_late(deadline_s: float) -> UpstreamTimeout:
+    """The error of a call whose caller has set a deadline, which has passed."""
+    message = f"no answer within the caller's deadline of {deadline_s:g} s"
+    return UpstreamTimeout(message, stage="total")
 
 
 class UsageEvent(bytes):

@@ -9,7 +9,7 @@ from core.events import (
     verdict_on,
 )
 
-from headgate.core.inspection import END, ERROR
+from headgate.core.inspection import ERROR
 from headgate.types import Usage
 
 
@@ -18,11 +18,11 @@ def test_another_incompleteness_is_never_stored() -> None:
     assert verdict_on("responses", filtered, limited=True).skip == "finish_content_filter"
 
 
-def test_a_failed_response_is_an_end_and_never_stored() -> None:
+def test_a_failed_response_is_an_error_that_ends_the_stream_and_is_never_stored() -> None:
     failed = response("failed", error={"code": "server_error", "message": "boom"})
     for event in (failed, response("completed", "response.failed")):
         inspection, kinds = inspected("responses", event)
-        assert kinds == [END]
+        assert kinds == [ERROR]
         assert inspection.is_finished
         assert inspection.verdict(limit_explicit=True, choices=1).skip == "error_in_answer"
 

@@ -18,7 +18,8 @@ from headgate.core.outcome import (
     timed,
 )
 
-# reason: kind, gate, the same target again, another target. As the design's table has them.
+# reason: kind, gate, the same target again, another target. As the design's table has them, but
+# for `conflict`, which one client's own requests can cause at will, and the last two of its kind.
 TABLE = {
     "ok": ("ok", "", "never", "nowhere"),
     "bad_request": ("ignored", "", "never", "nowhere"),
@@ -30,7 +31,9 @@ TABLE = {
     "quota": ("ignored", "credential", "never", "anywhere"),
     "rate_limit": ("ignored", "credential", "later", "anywhere"),
     "timeout": ("fault", "deployment", "soon", "anywhere"),
-    "conflict": ("fault", "deployment", "soon", "anywhere"),
+    "conflict": ("ignored", "", "soon", "anywhere"),
+    "blocked": ("ignored", "", "never", "anywhere"),
+    "reply_too_large": ("ignored", "", "never", "nowhere"),
     "too_early": ("fault", "deployment", "soon", "anywhere"),
     "server_error": ("fault", "deployment", "soon", "anywhere"),
     "overloaded": ("fault", "deployment", "soon", "anywhere"),

@@ -57,6 +57,12 @@ def test_anything_else_is_refused_with_the_accepted_forms(value: Any) -> None:
         parse_size(value)
 
 
+def test_a_number_beyond_all_numbers_is_none() -> None:
+    for parse in (parse_duration, parse_size):
+        with pytest.raises(ValueError, match="too large"):
+            parse("9" * 400)
+
+
 @pytest.mark.parametrize("text", ["5M", "5min", "5sec", "5S", "1w", "64MB"])
 def test_a_duration_has_one_spelling_of_each_unit(text: str) -> None:
     with pytest.raises(ValueError, match=f"got '{text}'"):

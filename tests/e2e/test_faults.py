@@ -205,3 +205,16 @@ def test_a_callers_deadline_ends_the_wait_and_the_upstream_call(
     got = gate.post(CHAT, BODY, {"headgate-deadline": "200ms"})
     assert (got.status, got.json["error"]["code"]) == (504, "upstream_timeout")
     provider.wait_for_abandoned(1)
+
+
+def test_a_callers_deadline_ends_a_stream_under_way_and_nobodys_breaker_hears_of_it(
+    gate: Any, provider: FakeProvider
+) -> None:
+    provider.script(Hang(after_bytes=900))
+    hurried = {"headgate-deadline": "300ms", "cache-control": "no-store"}
+    got = gate.post(CHAT, {**BODY, "stream": True}, hurried)
+    assert got.status == 200
+    assert b'"code":"upstream_timeout"' in got.body
+    assert b"[DONE]" not in got.body
+    provider.wait_for_abandoned(1)
+    assert gate.stats()["breakers"]["attempts"]["openai"] == {"left": 1}

@@ -103,7 +103,7 @@ def test_no_store_neither_reads_nor_keeps_a_stream(scene: Scene, operation: str)
 @pytest.mark.parametrize("control", ["no-store", "no-cache"])
 def test_who_does_not_want_the_cache_does_not_join(scene: Scene, control: str) -> None:
     pause = Pause()
-    scene.server.script(Usual(0, 1), pause, Usual(1))
+    scene.server.script(Usual(0, 9), pause, Usual(9))
     with clients_at(scene.gate.url) as clients:
         create = clients.resource("chat").create
         with create(**streamed("chat")) as first:
@@ -227,7 +227,7 @@ def test_a_stream_that_has_begun_is_not_replaced_by_a_stale_one(
 ) -> None:
     scene.ask(operation)
     scene.clock.advance(TTL_S + 15)
-    scene.server.script(Usual(0, 2), CutAt(0))
+    scene.server.script(Usual(0, 9), CutAt(0))
     broken = scene.ask(operation, cache_control="stale-if-error=60")
     assert b"stream_broken" in broken.body
     assert serial(broken) == 2, "no event of the old answer is in it"

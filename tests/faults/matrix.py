@@ -25,6 +25,7 @@ SHOWN: dict[int, str] = {
     14: "test_endless_reply.py",
     16: "test_client_leaves.py",
     17: "test_slow_reader.py",
+    19: "test_leader_fails.py",
     20: "test_killed_writer.py",
     22: "test_disk_full.py",
     23: "test_corrupt_file.py",
@@ -44,13 +45,16 @@ SHOWN: dict[int, str] = {
 }
 """In tests/faults."""
 
-MORE: dict[int, tuple[str, ...]] = {7: ("test_hedging.py",), 9: ("test_failover.py",)}
+MORE: dict[int, tuple[str, ...]] = {
+    7: ("test_hedging.py",),
+    9: ("test_failover.py",),
+    37: ("test_stampede.py",),
+}
 """Further files of a row that is in `SHOWN`."""
 
 ELSEWHERE: dict[int, str] = {
     15: "faults/test_failover.py",
     18: "e2e/test_crowds.py",
-    19: "e2e/test_joined_faults.py",
 }
 """Rows that are shown in another folder of tests, or in the file of another row."""
 

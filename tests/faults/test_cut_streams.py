@@ -20,6 +20,8 @@ from faults.cutting import (
     outcome,
 )
 
+from headgate.core.commit import commits
+from headgate.core.sse import parse_event
 from headgate.faultserver.answers import error_event
 from headgate.testing import Answer, ErrorEvent, FakeProvider
 
@@ -43,6 +45,11 @@ def sampled(fault: str, recording: Recording) -> list[int]:
     first = number * SAMPLED_EVERY // len(FAULTS)
     between = range(first, complete_at(recording), SAMPLED_EVERY)
     return sorted({*between, *(borders(recording) if fault in AT_BORDERS else [])})
+
+
+def has_content(recording: Recording, event: bytes) -> bool:
+    """Whether nothing may be tried again after this event."""
+    return commits(recording.operation, parse_event(event)[1])
 
 
 def parts() -> Iterator[tuple[str, list[Case]]]:
@@ -81,17 +88,24 @@ def test_a_stream_that_breaks_anywhere_is_a_prefix_and_an_error(
 def test_an_error_event_of_the_provider_is_handed_on_and_ends_the_answer(
     reader: Reader, recording: Recording
 ) -> None:
+    """Before any content it is the answer, with its status."""
     failed = error_event(recording.operation, 529)
     with bench() as it:
         for chunk, border in enumerate(borders(recording)):
             is_last = chunk % 3 > 0
             got = it.ask(recording, ErrorEvent(at_chunk=chunk, is_last=is_last))
+            if not any(has_content(recording, event) for event in recording.events[:chunk]):
+                status = 529 if recording.operation == "messages" else 500
+                assert (got.status, b"scripted 529" in got.body) == (status, True)
+                continue
             said, rest = recording.content[:border], b"" if is_last else recording.content[border:]
             assert got.body == said + failed + rest
             told = reader.read(recording.operation, said, failed)
             assert "scripted 529" in told.failure or told.failure == "server_error"
         assert it.kept() == 0
-        assert it.gate.stats()["cache"]["not_stored"] == {"error_in_answer": len(it.server.calls)}
+        reasons = it.gate.stats()["cache"]["not_stored"]
+        assert set(reasons) == {"error_in_answer", "status_5xx"}
+        assert sum(reasons.values()) == len(it.server.calls)
 
 
 @pytest.mark.parametrize("fault", FAULTS)

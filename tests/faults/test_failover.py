@@ -104,5 +104,17 @@ def test_an_error_event_that_is_the_callers_fault_is_asked_once(
     lab = open_lab(lambda server: several(server, 2))
     lab.server.script(ErrorEvent(at_chunk=1, status=400), model="m1")
     reply = lab.ask(path, stream=True)
-    assert has_failed(reply.body)
+    assert reply.status == 400
     assert len(lab.server.calls) == 1
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_when_every_stream_begins_with_an_error_the_client_gets_its_status(
+    open_lab: Callable[..., Lab], path: str
+) -> None:
+    """Not a 200: an SDK would take the error for a break, and a stale answer would not be used."""
+    lab = open_lab(lambda server: several(server, 2))
+    lab.server.script(ErrorEvent(at_chunk=1, status=500), times=None)
+    reply = lab.ask(path, stream=True)
+    told = {name: reply.headers[name] for name in ("headgate-attempts", "x-should-retry")}
+    assert (reply.status, told) == (500, {"headgate-attempts": "3", "x-should-retry": "false"})

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from tries import (
     ANSWER,
     DELTA,
@@ -141,12 +143,33 @@ def test_what_breaks_after_it_is_left_to_the_reader(pieces: tuple[bytes, ...]) -
     run(act())
 
 
-def test_an_error_event_before_the_content_is_handed_up() -> None:
-    event = b'data: {"error":{"message":"busy","type":"overloaded_error"}}\n\n'
-    reply, _ = run(asking(stream(ROLE, event)))
-    assert isinstance(reply.body, Events)
-    assert reply.body.error_event
-    assert not reply.body.has_content
+def test_a_stream_that_begins_with_an_error_is_the_failed_reply_it_would_have_been() -> None:
+    error = b'{"error":{"message":"busy","type":"overloaded_error"}}'
+    body = Body(ROLE, b"data: " + error + b"\n\n")
+    reply, _ = run(asking(lambda: Reply(200, (*SSE, (b"retry-after", b"7")), body)))
+    assert isinstance(reply.body, Whole)
+    assert (reply.status, reply.body.content) == (529, error)
+    assert reply.headers == ((b"retry-after", b"7"), *JSON)
+    assert body.closes == 1
+
+
+def test_content_behind_an_error_event_commits_to_nothing() -> None:
+    error = b'data: {"error":{"message":"busy","type":"overloaded_error"}}\n\n'
+    reply, _ = run(asking(stream(ROLE + error + DELTA + DONE)))
+    assert reply.status == 529
+
+
+def test_a_response_that_failed_before_its_content_is_an_error_as_the_sdks_read_it() -> None:
+    failed = (
+        b'data: {"type":"response.failed","response":{"status":"failed",'
+        b'"error":{"code":"rate_limit_exceeded","message":"slow down"}}}\n\n'
+    )
+    call = replace(a_call(streamed=True), operation="responses")
+    reply, _ = run(asking(stream(failed), call))
+    assert reply.status == 429
+    assert isinstance(reply.body, Whole)
+    error = json.loads(reply.body.content)["error"]
+    assert (error["code"], error["message"]) == ("rate_limit_exceeded", "slow down")
 
 
 def test_the_limit_counts_from_the_start_of_the_attempt() -> None:

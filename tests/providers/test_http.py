@@ -140,6 +140,22 @@ def test_our_key_is_cut_out_of_errors_but_answers_stay_untouched(provider: FakeP
     assert ask(config, call_of()).body.content == b'{"text": "ours"}'
 
 
+@pytest.mark.parametrize("status", [200, 302])
+def test_our_key_is_cut_out_of_errors_whatever_their_status(
+    provider: FakeProvider, status: int
+) -> None:
+    provider.script(Answer(status=status, body=b'{"error": "wrong: ours"}'))
+    reply = ask(config_for(provider, api_key=Secret("ours")), call_of())
+    assert reply.body.content == b'{"error": "wrong: ***"}'
+
+
+def test_a_call_that_names_no_key_goes_with_the_first_of_ours_and_never_with_the_callers(
+    provider: FakeProvider,
+) -> None:
+    ask(config_for(provider, api_keys=(Secret("first"), Secret("second"))), call_of())
+    assert provider.calls[0].headers["authorization"] == "Bearer first"
+
+
 def test_our_key_is_cut_out_of_an_error_that_calls_itself_a_stream(provider: FakeProvider) -> None:
     config = config_for(provider, api_key=Secret("ours"))
     provider.script(Answer(status=401, chunks=[b"data: wrong: ou", b"rs\n\n"]))

@@ -74,7 +74,7 @@ ROWS = {
     "429, soon": Row(status(429, retry_after="5"), KEY, 3, GO, True),
     "429, late": Row(status(429, retry_after="90"), KEY, 1, GO, True),
     "408": Row(status(408), DEPLOYMENT, 3, GO, True),
-    "409": Row(status(409), DEPLOYMENT, 3, GO, True),
+    "409": Row(status(409), NOBODY, 3, GO, True),
     "425": Row(status(425), DEPLOYMENT, 3, GO, True),
     "500": Row(status(500), DEPLOYMENT, 3, GO, True),
     "502": Row(status(502), ENDPOINT, 3, GO, True),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from programs import forget_settings
 
 from headgate.config import Config, ServerConfig
 from headgate.errors import ConfigError
+from headgate.layers.settings import BreakerConfig
 from headgate.surfaces.reload import Reload, Source, kept
 from headgate.types import Secret
 
@@ -89,6 +91,21 @@ def test_a_bad_file_changes_nothing_and_is_said_to_be_bad(
     assert scene.said[0].startswith("not reloaded, the configuration before stays in use:\n")
     assert "soon" not in str(told), "anybody may read it"
     scene.ask()
+
+
+class Contradicting(Source):
+    """A source whose settings are each right, and cannot be used."""
+
+    def config(self) -> Config:
+        return Config(breaker=BreakerConfig(window=math.inf))
+
+
+def test_settings_that_only_a_runtime_finds_wrong_change_nothing(scene: Scene) -> None:
+    reload = Reload(scene.door.gateway, Contradicting(scene.file), scene.said.append)
+    scene.door.run(reload.perform())
+    assert scene.said[0].startswith("not reloaded")
+    assert scene.door.get("/readyz").json["reload"]["problems"] == ["window_s"]
+    assert scene.ask()
 
 
 def test_a_file_that_is_gone_changes_nothing(scene: Scene) -> None:

@@ -26,6 +26,7 @@ from headgate.errors import (
     StreamBroken,
     UpstreamGarbled,
     UpstreamTimeout,
+    UpstreamTooLarge,
     UpstreamUnreachable,
 )
 from headgate.types import Headers
@@ -42,8 +43,12 @@ _QUOTA_CODES = frozenset({
     "usage_limit_reached", "contract_spend_limit_reached", "enforced_spend_limit_reached",
     "linked_organization_spend_limit_reached", "linked_organization_billing_unavailable",
 })  # fmt: skip
-# Said with status 400 and type invalid_request_error (anthropics/claude-code#4684).
-_QUOTA_WORDS = ("credit balance is too low", "reached your specified api usage limits")
+# Said with status 400 and type invalid_request_error (anthropics/claude-code#4684). At the start
+# only: further on providers repeat what the request said, and a tenant could close a key for all.
+_QUOTA_BEGINS = (
+    "your credit balance is too low",
+    "you have reached your specified api usage limits",
+)
 # A quota by the day names a retryDelay of seconds all the same (gemini-for-kubernetes-dev.#1215).
 _DAILY = "perday"
 _UNFITTING_WORDS = ("request too large for",)
@@ -54,6 +59,8 @@ _CONTENT_CODES = frozenset({"content_filter", "content_policy_violation",
                             "responsibleaipolicyviolation"})  # fmt: skip
 _HELD_CODES = frozenset({"organization_on_hold", "access_terminated"})
 _CONTENT_WORDS = ("blocked by content filtering policy",)
+# OpenRouter says it with 403: the prompt is refused, not the key.
+_FLAGGED_WORDS = ("your input was flagged",)
 
 # Errors inside a stream whose status was 200, by type or code.
 _IN_BAND: Mapping[str, int] = {
@@ -87,6 +94,11 @@ def of_event(content: bytes, *, committed: bool = False) -> Outcome:
         return OUTCOMES["mid_stream"]
     note = read_error(content)
     return _of_failed(_in_band_status(note), {}, note, None)
+
+
+def status_of_event(content: bytes) -> int:
+    """The status that a stream which began with this error event would have had."""
+    return _in_band_status(read_error(content))
 
 
 def of_error(
@@ -133,8 +145,12 @@ def _reason(status: int, note: ErrorNote) -> str:
         return "permission"
     if status == 429 and _says(words, _UNFITTING_WORDS):
         return "too_large"
+    if status == 403 and _says(words, _FLAGGED_WORDS):
+        return "content_filter"
     if status in (400, 413, 422):
         return _callers(codes, words)
+    if status == 403 and note == NO_NOTE:
+        return "blocked"
     if status in _EDGE:
         return "bad_gateway"
     return _BY_STATUS.get(status, "server_error" if status >= 500 else "bad_request")
@@ -149,7 +165,7 @@ def _callers(codes: set[str], words: str) -> str:
 
 
 def _is_quota(codes: set[str], words: str, note: ErrorNote) -> bool:
-    return bool(codes & _QUOTA_CODES) or _says(words, _QUOTA_WORDS) or _is_daily(note)
+    return bool(codes & _QUOTA_CODES) or words.startswith(_QUOTA_BEGINS) or _is_daily(note)
 
 
 def _is_daily(note: ErrorNote) -> bool:
@@ -163,8 +179,11 @@ def _says(words: str, fragments: tuple[str, ...]) -> bool:
 def _in_band_status(note: ErrorNote) -> int:
     if note.status is not None:
         return note.status
-    known = (_IN_BAND.get(name.lower()) for name in (note.code, note.type))
-    return next((status for status in known if status is not None), 500)
+    names = [name.lower() for name in (note.code, note.type)]
+    known = (_IN_BAND.get(name) for name in names)
+    # What else is invalid, or wrong with an image, is the caller's: `invalid_base64_image`, ...
+    is_callers = any(name.startswith("invalid_") or "image" in name for name in names)
+    return next((status for status in known if status is not None), 400 if is_callers else 500)
 
 
 # Exceptions. The rows are tried in order, each against the names of an exception's classes and of
@@ -212,6 +231,8 @@ def _of_ours(error: HeadgateError) -> Outcome:
         return OUTCOMES.get(f"{error.stage}_timeout", OUTCOMES["total_timeout"])
     if isinstance(error, UpstreamUnreachable):
         return OUTCOMES["certificate" if _named(error) == "certificate" else "unreachable"]
+    if isinstance(error, UpstreamTooLarge):
+        return OUTCOMES["reply_too_large"]
     if isinstance(error, UpstreamGarbled):
         return OUTCOMES["bad_payload"]
     return OUTCOMES["cut" if isinstance(error, StreamBroken) else "reset"]

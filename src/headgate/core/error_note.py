@@ -48,6 +48,16 @@ def read_error(content: bytes) -> ErrorNote:
         return NO_NOTE
 
 
+def error_answer(operation: str, event: bytes) -> bytes:
+    """The body of a failed reply that says what an error event says. Most dialects use one shape
+    for both; `/responses` has its events in shapes of their own."""
+    if operation != "responses":
+        return event
+    note = read_error(event)
+    fields = {"message": note.message, "type": note.type, "param": None, "code": note.code}
+    return msgspec.json.encode({"error": fields})
+
+
 def note_of(body: Any) -> ErrorNote:
     """The note in a decoded body: the error object itself, or what it stands in."""
     for _ in range(_DEPTH_MAX):

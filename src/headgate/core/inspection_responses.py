@@ -95,8 +95,10 @@ class ResponseInspection:
         self._answer = decoded(_decode_terminal, content).response
         self.usage, self.tier = usage_of(self._answer.usage), tier_of(self._answer)
         self.is_finished = True
-        self.has_failed |= kind == "response.failed"
-        return END
+        if kind != "response.failed":
+            return END
+        self.has_failed = True
+        return ERROR
 
     def _note(self, item: Item | None) -> None:
         if item is None:

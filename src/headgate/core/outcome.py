@@ -100,7 +100,11 @@ OUTCOMES: Mapping[str, Outcome] = {
         _closing("quota"),
         _closing("rate_limit", LATER),
         _fault("timeout"),
-        _fault("conflict"),
+        # A lock that the caller's own other request holds, say: no sign of an outage.
+        Outcome(IGNORED, "conflict", again=SOON, elsewhere=ANYWHERE),
+        # A page in front of the provider that dislikes this request: no word about the key.
+        _ignored("blocked", elsewhere=ANYWHERE),
+        _ignored("reply_too_large"),
         _fault("too_early"),
         _fault("server_error"),
         _fault("overloaded"),

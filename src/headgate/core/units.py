@@ -86,7 +86,10 @@ def _parse(text: str | float, units: dict[str, float] | dict[str, int], wanted: 
         factor = units.get(match[2]) if match and match[2] else 1
         if match is None or factor is None:
             raise ValueError(f"expected {wanted}, got {text!r}")
-        return float(match[1]) * factor
+        number = float(match[1]) * factor
+        if number == math.inf:
+            raise ValueError(f"expected {wanted}, got a number that is too large")
+        return number
     if not math.isfinite(text) or text < 0:
         raise ValueError(f"expected {wanted}, got {text!r}")
     return float(text)

@@ -11,6 +11,8 @@ from collections.abc import Callable
 
 from msgspec.structs import replace
 
+from headgate.core.attribution import status_of_event
+from headgate.core.error_note import error_answer
 from headgate.core.payload import is_no_answer
 from headgate.core.verdict import judge
 from headgate.errors import UpstreamGarbled, UpstreamTimeout
@@ -19,6 +21,7 @@ from headgate.stream import Value, Whole
 from headgate.types import Call, Invocation, Layer, Reply, Service
 
 NO_LIMIT_S = 0.0
+_JSON = (b"content-type", b"application/json")
 
 
 def attempt(first_token_s: Callable[[Call], float], keep_max_bytes: int) -> Layer:
@@ -62,11 +65,18 @@ async def _tried(below: Service, call: Call, keep_max_bytes: int) -> Reply:
     is_open = False
     try:
         await events.open()
-        is_open = True
+        is_open = events.has_content
     finally:
         if not is_open:
             await events.aclose()
-    return replace(reply, body=events)
+    return replace(reply, body=events) if is_open else _refusing(call, reply, events.error_event)
+
+
+def _refusing(call: Call, reply: Reply, event: bytes) -> Reply:
+    """A stream that begins with an error is the answer that it would have been without 200."""
+    headers = tuple(header for header in reply.headers if header[0] != b"content-type")
+    status, body = status_of_event(event), Whole(error_answer(call.operation, event))
+    return replace(reply, status=status, headers=(*headers, _JSON), body=body)
 
 
 def _judged(call: Call, reply: Reply, content: bytes) -> Reply:

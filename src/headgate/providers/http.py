@@ -28,6 +28,7 @@ _HANDED_ON = frozenset({b"content-type", b"content-encoding", b"retry-after", b"
                         b"x-should-retry", b"x-request-id", b"request-id", b"openai-version",
                         b"openai-processing-ms", b"openai-organization",
                         b"anthropic-organization-id"})  # fmt: skip
+_ERROR_BEGINS_WITHIN = 200
 _USUAL_MODEL = ModelConfig()
 _HANDED_ON_PREFIXES = (b"x-ratelimit-", b"anthropic-ratelimit-")
 
@@ -40,6 +41,7 @@ def http_service(
     base_url = (config.base_url or DEFAULT_BASE_URLS[config.kind]).rstrip("/")
     root = base_url + ("/v1" if config.kind == "anthropic" else "")
     credentials = _credentials(config)
+    usual_credential = next(iter(credentials.values()), ())
     usual = wire_limits(config)
     limits = limits or {}
     redact = _redactor(config)
@@ -48,7 +50,9 @@ def http_service(
         request = call.request
         if isinstance(request, Invocation):
             raise TypeError("an HTTP provider takes wire calls only")
-        credential = credentials.get(call.target.credential) or request.credential
+        # A call that names none of our keys goes with the first: the client's is not for others.
+        credential = credentials.get(call.target.credential) or usual_credential
+        credential = credential or request.credential
         headers = request.headers + credential
         url = root + request.path
         body = request.body
@@ -63,14 +67,15 @@ def http_service(
         marked = Provenance(attempts=1, target=call.target.name)
         # An error is read whole, whatever it calls itself: it may quote our credential.
         if answer.status < 400 and _is_stream(answer):
-            stream = Chunks(answer.chunks(), answer.aclose)
+            stream = Chunks(answer.chunks(), answer.aclose, redact)
             return Reply(answer.status, handed_on, stream, NO_USAGE, marked)
         try:
             content = await answer.read()
         finally:
             await answer.aclose()
-        if answer.status >= 400:
+        if answer.status != 200 or _calls_itself_error(content):
             content = redact(content)
+        if answer.status >= 400:
             handed_on = with_plain_wait(handed_on, answer.headers)
         return Reply(answer.status, handed_on, Whole(content), NO_USAGE, marked)
 
@@ -122,6 +127,11 @@ def _redactor(config: ProviderConfig) -> Callable[[bytes], bytes]:
         return content
 
     return redact
+
+
+def _calls_itself_error(content: bytes) -> bool:
+    """Whether a 200 may hold an error: only its beginning is looked at, as answers are long."""
+    return b'"error"' in content[:_ERROR_BEGINS_WITHIN]
 
 
 def _is_stream(answer: WireReply) -> bool:

@@ -40,6 +40,7 @@ from headgate.errors import (
     UpstreamFailed,
     UpstreamGarbled,
     UpstreamTimeout,
+    UpstreamTooLarge,
     UpstreamUnreachable,
 )
 from headgate.providers.wire import WireLimits, WireReply
@@ -186,7 +187,7 @@ class AiohttpReply:
             raise StreamBroken("the reply was cut off")
         self._size_bytes += len(piece)
         if self._size_bytes > limits.reply_max_bytes:
-            raise UpstreamGarbled(f"the reply is larger than {limits.reply_max_bytes} bytes")
+            raise UpstreamTooLarge(f"the reply is larger than {limits.reply_max_bytes} bytes")
         return piece
 
     async def _arrival(self, ends_s: float) -> bytes:

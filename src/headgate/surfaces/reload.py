@@ -68,11 +68,12 @@ class Reload:
             wanted = await asyncio.to_thread(lambda: self._source.read().config())
             config, needs_restart = kept(runtime.config, wanted)
             check_exposure(config)
+            successor = await asyncio.to_thread(runtime.successor, config)
         except ConfigError as error:
             self._gateway.readiness.note(Reloaded(at_s, tuple(map(_place, error.problems))))
             self._say(f"not reloaded, the configuration before stays in use:\n{error}")
             return
-        self._gateway.switch(await asyncio.to_thread(runtime.successor, config))
+        self._gateway.switch(successor)
         self._gateway.readiness.note(Reloaded(at_s, (), needs_restart))
         self._say("reloaded the configuration")
         for name in needs_restart:
