@@ -11,6 +11,7 @@ from headgate.clock import SystemClock
 from headgate.config import Config, ProviderConfig
 from headgate.layers.fill import Fill
 from headgate.layers.settings import CacheConfig
+from headgate.ledger import Ledger
 from headgate.metrics import Metrics
 from headgate.pipeline import (
     FUNCTION,
@@ -19,11 +20,13 @@ from headgate.pipeline import (
     by_target,
     front,
     limits,
+    observed,
     per_target,
     providers,
     resilience,
     stack,
 )
+from headgate.pricing import Prices
 from headgate.providers.function import call_function
 from headgate.stores.memory import MemoryStore
 from headgate.stores.tiers import Tiers
@@ -40,7 +43,8 @@ def built() -> tuple[Placed, ...]:
     config = Config(providers={"p": ProviderConfig(kind="fake")})
     throttled, limited = limits(config, clock)
     fill = Fill(tiers, clock, metrics)
-    above = front(CacheConfig(), tiers, fill, metrics, clock, throttled)
+    watched = observed(metrics, Ledger(Prices(config), clock), clock)
+    above = front(CacheConfig(), tiers, fill, clock, watched, throttled)
     return above + per_target(config, resilience(config, clock), clock, limited)
 
 
@@ -60,8 +64,8 @@ def test_the_built_stack_is_the_one_in_life_of_a_call() -> None:
 
 def test_the_layers_stand_in_this_order() -> None:
     assert [placed.name for placed in built()] == [
-        "observe", "cache", "coalesce", "throttle", "fill", "fallback", "retry", "limit", "breaker",
-        "attempt",
+        "observe", "cache", "coalesce", "throttle", "fill", "fallback", "retry", "limit", "cost",
+        "breaker", "attempt",
     ]  # fmt: skip
 
 

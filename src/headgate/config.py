@@ -17,6 +17,7 @@ from headgate.layers.settings import (
     BatchConfig,
     BreakerConfig,
     CacheConfig,
+    LedgerConfig,
     LimitsConfig,
     MetricsConfig,
     ModelCacheConfig,
@@ -66,6 +67,7 @@ class Config:
     retry: RetryConfig = RetryConfig()
     limits: LimitsConfig = LimitsConfig()
     metrics: MetricsConfig = MetricsConfig()
+    ledger: LedgerConfig = LedgerConfig()
     providers: dict[str, ProviderConfig] = field(default_factory=dict)
     models: dict[str, ModelConfig] = field(default_factory=dict)
     prices: dict[str, PriceConfig] = field(default_factory=dict)

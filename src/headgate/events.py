@@ -17,6 +17,7 @@ from headgate.errors import StreamBroken, UpstreamFailed, UpstreamGarbled
 from headgate.stream import Chunks, UsageEvent
 from headgate.types import Body
 
+_BEGINNING_BYTES = 65_536
 _PREAMBLE_MAX_BYTES = 1_000_000
 """What comes before any content is held back up to here; /responses repeats the request in it."""
 
@@ -54,6 +55,7 @@ class Events:
         self._keep_max_bytes = keep_max_bytes
         self._linger_s = linger_s
         self._kept: list[bytes] = []
+        self._beginning = b""
         self._ready: deque[bytes] = deque()
         self._failure: BaseException | None = None
         self._has_ended = False
@@ -79,6 +81,15 @@ class Events:
     def content(self) -> bytes | None:
         """Everything up to the terminal marker; None if it is more than was to be kept."""
         return None if self.kept_bytes > self._keep_max_bytes else b"".join(self._kept)
+
+    def beginning(self) -> bytes:
+        """What has come, or the first of it where that was too much to keep."""
+        return b"".join(self._kept) if self._kept else self._beginning
+
+    @property
+    def is_delivered(self) -> bool:
+        """The terminal marker has been handed on, with all before it."""
+        return self.inspection.is_finished and not self._ready
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self
@@ -188,7 +199,8 @@ class Events:
         self.kept_bytes += len(raw)
         if self.kept_bytes <= self._keep_max_bytes:
             self._kept.append(raw)
-        else:
+        elif self._kept:
+            self._beginning = b"".join(self._kept)[:_BEGINNING_BYTES]
             self._kept.clear()
 
     def _end(self, error: BaseException | None) -> None:

@@ -22,6 +22,7 @@ from headgate.layers.attempt import attempt
 from headgate.layers.breaker import breaker
 from headgate.layers.cache import Serving, cache
 from headgate.layers.coalesce import coalesce
+from headgate.layers.cost import cost
 from headgate.layers.fallback import fallback
 from headgate.layers.fill import Fill
 from headgate.layers.hedge import Hedging
@@ -30,6 +31,7 @@ from headgate.layers.observe import observe
 from headgate.layers.retry import retry
 from headgate.layers.settings import CacheConfig
 from headgate.layers.throttle import throttle
+from headgate.ledger import Ledger
 from headgate.metrics import Metrics
 from headgate.providers.fake import fake_service
 from headgate.providers.function import call_function
@@ -86,12 +88,18 @@ def limits(config: Config, clock: Clock) -> Limits:
     )
 
 
+def observed(metrics: Metrics, ledger: Ledger, clock: Clock) -> Placed:
+    """The layer that counts and books."""
+    layer = observe(metrics, clock, ledger)
+    return Placed("observe", layer, "above all: counts hits and refusals too")
+
+
 def front(
     config: CacheConfig,
     tiers: Tiers,
     fill: Fill,
-    metrics: Metrics,
     clock: Clock,
+    observed: Placed,
     throttled: Placed,
 ) -> tuple[Placed, ...]:
     """The layers above the choice of a target, outermost first."""
@@ -100,7 +108,7 @@ def front(
         finish_within_s=config.finish_within, keep_max_bytes=config.entry_max_bytes
     )
     return (
-        Placed("observe", observe(metrics, clock), "above all: counts hits and refusals too"),
+        observed,
         Placed("cache", cache(tiers, clock, serving), "a hit spends no tokens, no money, no wait"),
         Placed("coalesce", coalesce(flights), "below the cache: only misses are joined"),
         throttled,
@@ -159,6 +167,7 @@ def per_target(
             "above the breaker: every attempt is seen by it",
         ),
         limited,
+        Placed("cost", cost, "below the limits: every attempt costs, what they refuse does not"),
         Placed(
             "breaker",
             breaker(parts.guards, clock),

@@ -75,7 +75,8 @@ class Runtime:
         largest, fill = cache.entry_max_bytes, None if before is None else before._fill
         self._fill: Fill = Fill(self.tiers, self.clock, self.metrics, largest, fill)
         told = functools.partial(left_alone, self._parts.resilience.guards)
-        self.checks: list[Callable[[], str]] = [self.tiers.problem, told]
+        self.ledger = self._parts.ledger
+        self.checks: list[Callable[[], str]] = [self.tiers.problem, self.ledger.problem, told]
         """Each says what is wrong just now, for people, or "" if nothing is; none may wait."""
         self.admission = Admission(self.config)
         self.portal: Portal = Portal() if before is None else before.portal
@@ -84,14 +85,15 @@ class Runtime:
         # Bound once: a hit takes 2 us, and each look-up of an attribute on its way 0.02.
         self._monotonic = self.clock.monotonic
         self._peek = self.tiers.memory.peek
-        self._record_hit = self.metrics.record_hit
+        self._record_hit, self._book_hit = self.metrics.record_hit, self.ledger.record_hit
         self._lock = threading.Lock()
         self._sdks: Any = None
         self._replay_pause_s = cache.replay_pause
         self._epoch_offset_s = self.clock.epoch() - self.clock.monotonic()
         self._providers = pipeline.providers(self.config, self._parts.wires, clock)
         limits = pipeline.limits(self.config, clock)
-        front = pipeline.front(cache, self.tiers, self._fill, self.metrics, clock, limits.throttle)
+        observed = pipeline.observed(self.metrics, self.ledger, clock)
+        front = pipeline.front(cache, self.tiers, self._fill, clock, observed, limits.throttle)
         guarded = pipeline.per_target(self.config, self._parts.resilience, clock, limits.limit)
         self._stack = pipeline.stack(front + guarded, pipeline.by_target(self._providers))
 
@@ -220,6 +222,7 @@ class Runtime:
         if is_stream != plan.streamed or (is_stream and self._replay_pause_s):
             return plan, None
         self._record_hit(plan.model, (self._monotonic() - started_s) * 1000)
+        self._book_hit(entry)
         return plan, entry
 
     def now_s(self) -> float:
@@ -294,12 +297,13 @@ class Runtime:
     # Looking and clearing.
 
     def stats(self) -> dict[str, Any]:
-        """`{"cache": ..., "metrics": ..., "breakers": ...}`: the first two have at least the keys
-        of the seed document."""
+        """`{"cache": ..., "metrics": ..., "breakers": ..., "cost": ...}`: the first two have at
+        least the keys of the seed document."""
         numbers = self.metrics.snapshot()
         cache = cache_numbers(self.config.cache, numbers, self.tiers.stats(), self._fill.skipped())
         breakers = guard_numbers(self.guards, self._monotonic())
-        return {"cache": cache, "metrics": numbers, "breakers": breakers}
+        return {"cache": cache, "metrics": numbers, "breakers": breakers,
+                "cost": self.ledger.numbers()}  # fmt: skip
 
     @property
     def guards(self) -> Guards:
@@ -335,12 +339,14 @@ class Runtime:
         """
         self.portal.close(self._close_wires())
         self.tiers.close()
+        self.ledger.close()
 
     async def aclose(self) -> None:
         """As `close`, from any event loop."""
         if self.portal.is_home():
             await self._close_wires()
             await asyncio.to_thread(self.tiers.close)
+            await asyncio.to_thread(self.ledger.close)
         else:
             await asyncio.to_thread(self.close)
 

@@ -13,10 +13,13 @@ from typing import NamedTuple
 from headgate import pipeline
 from headgate.clock import Clock
 from headgate.config import Config, ProviderConfig
+from headgate.ledger import Ledger
 from headgate.pipeline import Resilience
+from headgate.pricing import Prices
 from headgate.providers.wire import Wire
 from headgate.providers.wire_client import open_wire
 from headgate.stores.base import FastStore, SharedStore
+from headgate.stores.ledger import LedgerFile
 from headgate.stores.memory import MemoryStore
 from headgate.stores.sqlite import SqliteStore
 from headgate.stores.tiers import Tiers
@@ -30,6 +33,7 @@ class Parts(NamedTuple):
     tiers: Tiers
     wires: dict[str, Wire]
     resilience: Resilience
+    ledger: Ledger
 
 
 def open_parts(config: Config, clock: Clock, before: Parts | None = None) -> Parts:
@@ -39,7 +43,20 @@ def open_parts(config: Config, clock: Clock, before: Parts | None = None) -> Par
         for name, settings in config.providers.items()
         if settings.kind != "fake"
     }
-    return Parts(config, _tiers(config, clock, before), wires, _resilience(config, clock, before))
+    tiers, guarded = _tiers(config, clock, before), _resilience(config, clock, before)
+    return Parts(config, tiers, wires, guarded, _ledger(config, clock, before))
+
+
+def _ledger(config: Config, clock: Clock, before: Parts | None) -> Ledger:
+    """Its sums go on in any case, under the prices of `config`."""
+    known = None if before is None else before.ledger
+    if before is not None and config.ledger == before.config.ledger:
+        return Ledger(Prices(config, clock=clock), clock, before.ledger.journal, known)
+    settings = config.ledger
+    journal = None
+    if settings.persist:
+        journal = LedgerFile(Path(settings.path), clock, settings.keep, settings.rows_max)
+    return Ledger(Prices(config, clock=clock), clock, journal, known)
 
 
 async def release(parts: Parts, kept: Parts) -> None:
@@ -48,6 +65,9 @@ async def release(parts: Parts, kept: Parts) -> None:
     for wire in parts.wires.values():
         if id(wire) not in still_open:
             await wire.aclose()
+    journal = parts.ledger.journal
+    if journal is not None and journal is not kept.ledger.journal:
+        await asyncio.to_thread(journal.close)
     if parts.tiers is not kept.tiers:
         parts.tiers.unfollow()
     if parts.tiers.below is not kept.tiers.below:

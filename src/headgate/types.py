@@ -206,6 +206,8 @@ class Call(Struct, frozen=True):
     """False where it asks for effects at the provider: it must not happen twice."""
     allowance: Any = None
     """What it may still spend on trying again, shared by retry and fallback; set by fallback."""
+    account: Any = None
+    """Where its attempts are booked as they end; set by observe."""
     sole: bool = True
     """No other target can be tried now: what is to be tried again is tried here."""
 
@@ -242,6 +244,10 @@ class Provenance(Struct, frozen=True):
     """Another model answered than the one that was asked for."""
     target: str = ""
     detail: str = ""
+    cost_nanos: int | None = None
+    """Nano-dollars that providers bill for this call; None: not known, or not yet."""
+    saved_nanos: int | None = None
+    """Nano-dollars that they would have billed besides, had it not been for the cache."""
     key: bytes = b""
     """The entry's key; only its own tenant ever sees it, because the tenant is part of it."""
 

@@ -14,6 +14,8 @@ from headgate.core.estimate import (
     MEDIA_TOKENS,
     OUTPUT_TOKENS,
     OUTPUT_TOKENS_MAX,
+    estimated_input,
+    estimated_output,
     estimated_tokens,
 )
 
@@ -59,3 +61,24 @@ def test_a_picture_does_not_count_by_its_length() -> None:
 @given(st.binary(max_size=300))
 def test_anything_has_an_estimate(body: bytes) -> None:
     assert estimated_tokens(body) >= 1
+
+
+def test_an_answer_is_as_long_as_what_it_says_not_as_what_carries_it() -> None:
+    said = b'data: {"delta": {"content": "' + b"x" * 40 + b'"}}\n\n'
+    assert estimated_output(said, len(said)) == 10
+    assert estimated_output(said * 3, 3 * len(said)) == 30
+    assert estimated_output(b'{"text": "a\\"b\\\\"}', 18) == 2
+    assert estimated_output(b": ping\n\n", 8) == 0
+    assert estimated_output(b"", 0) == 0
+
+
+def test_of_a_long_answer_the_beginning_is_looked_at() -> None:
+    said = b'data: {"delta": {"content": "' + b"x" * 40 + b'"}}\n\n'
+    beginning = said * 10
+    assert estimated_output(beginning, 1000 * len(said)) == 10_000
+    assert estimated_output(said * 100_000, 100_000 * len(said)) == pytest.approx(1e6, rel=0.001)
+
+
+def test_a_prompt_is_estimated_by_itself() -> None:
+    assert estimated_input(b"x" * 400) == 100
+    assert estimated_input(b"") == 1

@@ -9,9 +9,12 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from headgate.config import Config
 from headgate.errors import CacheOnlyMiss
 from headgate.layers.observe import observe
+from headgate.ledger import Ledger
 from headgate.metrics import Metrics
+from headgate.pricing import Prices
 from headgate.stream import Chunks, Tap, Value, Whole
 from headgate.testing import FakeClock
 from headgate.types import (
@@ -34,6 +37,7 @@ class Scene:
     def __init__(self) -> None:
         self.clock = FakeClock()
         self.metrics = Metrics()
+        self.ledger = Ledger(Prices(Config()), self.clock)
 
     def ask(self, answer: Reply | BaseException, call: Call = CALL) -> Reply:
         return asyncio.run(self.aask(answer, call))
@@ -45,7 +49,7 @@ class Scene:
                 raise answer
             return answer
 
-        return await observe(self.metrics, self.clock)(below)(call)
+        return await observe(self.metrics, self.clock, self.ledger)(below)(call)
 
     def numbers(self) -> dict[str, Any]:
         return self.metrics.snapshot()

@@ -15,7 +15,9 @@ from headgate.config import Config, ProviderConfig
 from headgate.errors import QueueFull, RateLimited
 from headgate.layers.fill import Fill
 from headgate.layers.settings import LimitsConfig
+from headgate.ledger import Ledger
 from headgate.metrics import Metrics
+from headgate.pricing import Prices
 from headgate.stores.memory import MemoryStore
 from headgate.stores.tiers import Tiers
 from headgate.stream import Whole
@@ -38,9 +40,9 @@ def a_stack(bottom: Service, limits: LimitsConfig, **more: Any) -> Service:
     config = Config(limits=limits, providers={"p": ProviderConfig(**more), "q": ProviderConfig()})
     tiers, metrics = Tiers(MemoryStore(), None, clock), Metrics()
     throttled, limited = pipeline.limits(config, clock)
-    front = pipeline.front(
-        config.cache, tiers, Fill(tiers, clock, metrics), metrics, clock, throttled
-    )
+    observed = pipeline.observed(metrics, Ledger(Prices(config), clock), clock)
+    fill = Fill(tiers, clock, metrics)
+    front = pipeline.front(config.cache, tiers, fill, clock, observed, throttled)
     guarded = pipeline.per_target(config, pipeline.resilience(config, clock), clock, limited)
     return pipeline.stack(front + guarded, bottom)
 

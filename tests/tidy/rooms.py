@@ -30,10 +30,15 @@ ROOMS = {
     # What a call takes of a rate, and who waits for a place.
     "spending": "attempts core stream types",
     "lanes": "core errors clock",
+    # What a call costs: its account, and the books of the process.
+    "account": "core spending stream types",
+    "ledger": "account stores.base core types clock",
     "reshape": "core stream types",
     "joining": "joining stream types errors",
     # A store knows its promises, never another store.
-    "stores.base": "types",
+    "stores.base": "core types",
+    # It opens its file as the disk tier does, and says no where that one begins anew.
+    "stores.ledger": "stores.base stores.ledger stores.sqlite_file core types errors clock",
     "stores": "stores.base stores.codec core types errors clock",
     "stores.sqlite": "stores.base stores.codec stores.sqlite core types errors clock",
     # A layer never imports another layer, nor a concrete store.
@@ -41,8 +46,8 @@ ROOMS = {
     "layers.fallback": "layers.hedge attempts guards core errors clock types",
     "layers.settings": "layers.cache_settings core",
     "layers.cache_settings": "core types",
-    "layers": "stores.base stores.tiers joining events attempts guards spending lanes reshape core "
-    "stream metrics types errors clock",
+    "layers": "account ledger stores.base stores.tiers joining events attempts guards spending "
+    "lanes reshape core stream metrics types errors clock",
     "providers.settings": "core types",
     "providers.wire": "types",
     "providers.wire_client": "providers.settings providers.wire providers.wire_aiohttp",
@@ -62,12 +67,13 @@ ROOMS = {
     "pricing": "pricing routing config providers.settings core clock",
     # The stack, and what keeps it running.
     "resilience_settings": "config layers.settings providers.settings core types",
-    "pipeline": "layers joining providers stores.tiers guards resilience_settings config metrics "
-    "core types clock",
+    "pipeline": "ledger layers joining providers stores.tiers guards resilience_settings config "
+    "metrics core types clock",
     "runtime_numbers": "layers.settings stores.base",
     "guard_numbers": "guards core",
-    "runtime_parts": "pipeline config providers.settings providers.wire providers.wire_client "
-    "stores.base stores.memory stores.sqlite stores.tiers types clock",
+    "runtime_parts": "ledger pricing stores.ledger pipeline config providers.settings "
+    "providers.wire providers.wire_client stores.base stores.memory stores.sqlite stores.tiers "
+    "types clock",
     # It makes the transport of the SDKs when one is asked for: no other room imports a surface.
     "runtime": "runtime_numbers runtime_parts guard_numbers guards pipeline admission invocation "
     "portal layers.cache layers.fill config metrics stream types errors clock surfaces.transport",
@@ -78,7 +84,8 @@ ROOMS = {
     "testing": "testing_server testing_steps faultserver core",
     # Thin: translate, call Runtime, translate back.
     "surfaces": "surfaces runtime admission config config_file stream core types errors",
-    "surfaces.cli": "surfaces runtime pricing config config_file core types errors demo",
+    "surfaces.cli": "surfaces runtime pricing stores.base stores.ledger config config_file core "
+    "types errors demo",
     "n3": "runtime circuitbreaker invocation config metrics layers.settings stream core types "
     "errors clock",
     "demo": "demo surfaces runtime testing config providers.settings core types errors clock",

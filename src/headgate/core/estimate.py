@@ -6,6 +6,7 @@ right when the provider has counted.
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Any
 
@@ -26,6 +27,14 @@ _CHOICES_MAX = 128
 _MEDIA = re.compile(rb"[A-Za-z0-9+/_-]{4096,}")
 
 
+# Where dialects put what the model says: text, thoughts, and the arguments of calls.
+_SAID = re.compile(
+    rb'"(?:content|text|delta|partial_json|arguments|thinking|reasoning_content)":'
+    rb' ?"((?:[^"\\]|\\.)*)"'
+)
+_LOOKED_AT_BYTES = 262_144
+
+
 class _Bounds(Struct):
     max_tokens: Any = None
     max_completion_tokens: Any = None
@@ -38,10 +47,28 @@ _decode = msgspec.json.Decoder(_Bounds).decode
 
 def estimated_tokens(body: bytes) -> int:
     """Tokens in and out of the call with this JSON body; for any bytes, >= 1."""
+    return max(1, _tokens_in(body) + _tokens_out(body))
+
+
+def estimated_input(body: bytes) -> int:
+    """Tokens in alone, >= 1."""
+    return max(1, _tokens_in(body))
+
+
+def estimated_output(content: bytes, total_bytes: int) -> int:
+    """Tokens of an answer, or of as much of a stream as has come: `total_bytes`, of which
+    `content` is the beginning. Any bytes; 0 where nothing was said."""
+    looked_at = content[:_LOOKED_AT_BYTES]
+    if not looked_at or not total_bytes:
+        return 0
+    said = sum(len(text) for text in _SAID.findall(looked_at))
+    return math.ceil(said * total_bytes / len(looked_at) / BYTES_PER_TOKEN)
+
+
+def _tokens_in(body: bytes) -> int:
     media = [len(run) for run in _MEDIA.findall(body)]
     text_bytes = len(body) - sum(media)
-    tokens_in = text_bytes // BYTES_PER_TOKEN + len(media) * MEDIA_TOKENS
-    return max(1, tokens_in + _tokens_out(body))
+    return text_bytes // BYTES_PER_TOKEN + len(media) * MEDIA_TOKENS
 
 
 def _tokens_out(body: bytes) -> int:

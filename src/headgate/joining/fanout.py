@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 from headgate.errors import StreamBroken
 from headgate.stream import UsageEvent
@@ -30,6 +31,8 @@ class Log:
         self._kept_bytes = 0
         self._ended = False
         self._error: BaseException | None = None
+        self.inspection: Any = None
+        """What is known of the stream's content, where somebody looks at it."""
         self._places: dict[Reader, int] = {}
         self._waiting: list[asyncio.Future[None]] = []
 
@@ -94,6 +97,10 @@ class Log:
                 raise self._error or StopAsyncIteration
             await self._change()
 
+    def has_all(self, reader: Reader) -> bool:
+        """Whether `reader` has been given everything so far."""
+        return self._places.get(reader) == self._forgotten + len(self._chunks)
+
     def _piece(self, reader: Reader, index: int) -> bytes:
         chunks = self._chunks
         chunk, end = chunks[index], index + 1
@@ -134,6 +141,17 @@ class Reader:
         self._usage_wanted = usage_wanted
         self._on_close: Callable[[], None] | None = on_close
 
+    @property
+    def inspection(self) -> Any:
+        """Of the stream that it reads; None where nobody looks at it."""
+        return self._log.inspection
+
+    @property
+    def is_delivered(self) -> bool:
+        """The terminal marker has been handed on, with all before it."""
+        inspection = self._log.inspection
+        return inspection is not None and inspection.is_finished and self._log.has_all(self)
+
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self
 
@@ -160,6 +178,16 @@ class WithoutUsage:
     def __init__(self, body: Body) -> None:
         self._body = body
         self._iterator: AsyncIterator[bytes] | None = None
+
+    @property
+    def inspection(self) -> Any:
+        """Of the stream below; None where nobody looks at it."""
+        return getattr(self._body, "inspection", None)
+
+    @property
+    def is_delivered(self) -> bool:
+        """The terminal marker has been handed on, with all before it."""
+        return bool(getattr(self._body, "is_delivered", False))
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self

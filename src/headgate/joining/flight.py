@@ -102,6 +102,7 @@ class Flight:
         reply = await below(call)
         if not isinstance(reply.body, Whole | Value):
             self._log = Log()
+            self._log.inspection = getattr(reply.body, "inspection", None)
             await self._read(reply, self._log)
         self._on_closing(self)
         self._tell(reply)

@@ -5,8 +5,11 @@ from __future__ import annotations
 
 import asyncio
 
+from msgspec.structs import replace
+
 from headgate.clock import Clock
 from headgate.core.verdict import exception_error, is_callers_mistake, status_error
+from headgate.ledger import Ledger
 from headgate.metrics import Metrics
 from headgate.stream import Tap, Value, Whole
 from headgate.types import Call, Layer, Reply, Service
@@ -14,24 +17,27 @@ from headgate.types import Call, Layer, Reply, Service
 _LEFT = (asyncio.CancelledError, GeneratorExit)
 
 
-def observe(metrics: Metrics, clock: Clock) -> Layer:
+def observe(metrics: Metrics, clock: Clock, ledger: Ledger) -> Layer:
     """Records a call when its reply ends: at once for a whole answer, at the last chunk (or the
-    break, or the reader's leaving) for a stream."""
+    break, or the reader's leaving) for a stream. Then it is booked, too."""
 
     def layer(below: Service) -> Service:
         async def service(call: Call) -> Reply:
             started_s = clock.monotonic()
+            account = ledger.open(call)
             try:
-                reply = await below(call)
+                reply = await below(replace(call, account=account))
             except BaseException as error:
+                account.failed(error)
                 _failed(metrics, call, clock.monotonic() - started_s, error)
                 raise
             if isinstance(reply.body, Whole | Value):
                 _finished(metrics, call, clock.monotonic() - started_s, reply)
-                return reply
+                return account.answered(reply)
 
             def on_end(error: BaseException | None) -> None:
                 elapsed_s = clock.monotonic() - started_s
+                account.finished(reply, error)
                 if error is None:
                     _finished(metrics, call, elapsed_s, reply)
                 else:

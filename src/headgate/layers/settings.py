@@ -114,6 +114,20 @@ class LimitsConfig:
 
 
 @dataclass(frozen=True)
+class LedgerConfig:
+    """`[ledger]`: what calls cost and saved, row by row; without a file only sums, in memory."""
+
+    persist: bool = False
+    """Keep every row on disk, in a file of its own that workers share."""
+    path: str = "headgate-ledger.db"
+    """The database file; its folder must exist."""
+    keep: Annotated[Seconds, Bounds(3600)] = 400 * 86_400.0
+    """Older rows go; what they add up to is kept by day, model and kind."""
+    rows_max: Annotated[int, Bounds(1000, 1_000_000_000)] = 1_000_000
+    """More rows go too, the oldest first: 1,000,000 take about 200 MB."""
+
+
+@dataclass(frozen=True)
 class MetricsConfig:
     """`[metrics]`: how numbers are shown."""
 
@@ -126,6 +140,7 @@ __all__ = [
     "BatchConfig",
     "BreakerConfig",
     "CacheConfig",
+    "LedgerConfig",
     "LimitsConfig",
     "MetricsConfig",
     "ModelCacheConfig",

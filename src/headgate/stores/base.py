@@ -8,15 +8,17 @@
 4. `size_bytes` of all entries stays at or below the bound; the oldest-used go first.
 5. Every method may be called from any thread.
 
-`now_s` is wall-clock seconds. This file may import types only.
+`now_s` is wall-clock seconds. This file may import types and core only.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from msgspec import Struct
 
+from headgate.core.booking import Row
 from headgate.types import EVERYTHING, Entry, Selection
 
 
@@ -89,3 +91,36 @@ class FastStore(Store, Protocol):
     """A store in memory: its `get` never waits, and `peek` is a look that counts nothing."""
 
     def peek(self, key: bytes, now_s: float, stale_s: float = 0.0) -> Entry | None: ...
+
+
+class Booked(Struct, frozen=True):
+    """A row of the ledger, and whose it is."""
+
+    at_s: float
+    """Wall-clock seconds."""
+    call: str
+    """Name of the call, the same for all its rows; "" where it stands for many."""
+    model: str
+    """As it was asked for."""
+    tenant: str
+    row: Row
+
+
+class Journal(Protocol):
+    """Keeps the rows of the ledger. Nothing here but `close` and `flush` waits for a disk, and
+    nothing raises: rows that cannot be written wait, and what is too many is counted."""
+
+    before_writing: Callable[[], None]
+    """Called by its own thread, about once a second: the last chance to append."""
+
+    def append(self, rows: Sequence[Booked]) -> None: ...
+
+    def flush(self) -> bool:
+        """Whether every row appended before is durable."""
+        ...
+
+    def problem(self) -> str:
+        """What is wrong just now, for people; "" if nothing is."""
+        ...
+
+    def close(self) -> None: ...

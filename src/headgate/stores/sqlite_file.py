@@ -132,7 +132,7 @@ class DatabaseFile:
         if self._retry_at_s is not None and now_s < self._retry_at_s:
             raise StoreError(f"{self.path} could not be opened a moment ago")
         try:
-            with _folder_locked(self.path.parent):
+            with folder_locked(self.path.parent):
                 session = self._open_or_replace()
         except (apsw.Error, OSError, StoreError) as problem:
             if self._retry_at_s is None:
@@ -155,7 +155,7 @@ class DatabaseFile:
         if not isinstance(problem, _BROKEN):
             return StoreError(f"{self.path}: {problem}")
         try:
-            with _folder_locked(self.path.parent):
+            with folder_locked(self.path.parent):
                 # Another thread or process may have been quicker: then this is no longer the file.
                 if _identity(self.path) == identity:
                     self._set_aside(problem)
@@ -182,7 +182,7 @@ class _NotOurs(Exception):
 
 
 def _opened(path: Path) -> _Session:
-    _create_private(path)
+    create_private(path)
     connection = apsw.Connection(str(path))
     try:
         _prepare(connection)
@@ -196,7 +196,7 @@ def _opened(path: Path) -> _Session:
     return _Session(connection, identity)
 
 
-def _create_private(path: Path) -> None:
+def create_private(path: Path) -> None:
     """Makes the file, for this user only; SQLite gives its companions the same mode."""
     try:
         descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
@@ -254,7 +254,7 @@ def _identity(path: Path) -> tuple[int, int] | None:
 
 
 @contextlib.contextmanager
-def _folder_locked(folder: Path) -> Iterator[None]:
+def folder_locked(folder: Path) -> Iterator[None]:
     """Opening and renaming exclude each other, across processes, by a lock on the folder.
 
     On the folder, because the file itself changes its name, and a lock file would lie about. Held

@@ -27,6 +27,7 @@ COMMANDS: dict[str, Callable[[], Any]] = {
     "config": lambda: importlib.import_module("headgate.surfaces.cli_config"),
     "stats": lambda: importlib.import_module("headgate.surfaces.cli_stats"),
     "cache": lambda: importlib.import_module("headgate.surfaces.cli_cache"),
+    "ledger": lambda: importlib.import_module("headgate.surfaces.cli_ledger"),
     "version": lambda: importlib.import_module("headgate.surfaces.cli_version"),
 }
 _FAILED = 1

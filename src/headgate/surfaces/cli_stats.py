@@ -38,7 +38,21 @@ def stats(url: UrlOption = None, as_json: JsonOption = False) -> None:
         terminal.table("models", columns, rows)
     if metrics["errors"]:
         terminal.table("errors", ("model:kind", "count"), sorted(metrics["errors"].items()))
+    show_cost(numbers.get("cost", {}))
     show_targets(numbers.get("breakers", {}))
+
+
+def show_cost(cost: dict[str, Any]) -> None:
+    """Dollars and tokens by reason; nothing where nothing was booked."""
+    if not cost.get("by_reason"):
+        return
+    terminal.say(
+        f"${cost['billed_usd']:,.6f} billed, ${cost['saved_usd']:,.6f} saved, "
+        f"${cost['at_risk_usd']:,.6f} at risk; {cost['unpriced_calls']:,} without a price"
+    )
+    rows = [(kind, one["calls"], one["tokens"], f"{one['usd']:.6f}")
+            for kind, one in cost["by_reason"].items()]  # fmt: skip
+    terminal.table("cost", ("reason", "calls", "tokens", "usd"), rows)
 
 
 def show_targets(breakers: dict[str, Any]) -> None:

@@ -171,7 +171,9 @@ class Gateway:
             runtime = serving.runtime
             plan, entry = runtime.find(route.operation, head, body, query)
             if entry is not None:
-                headers = entry.headers + hit_headers(entry, runtime.now_s())
+                headers = entry.headers + hit_headers(
+                    entry, runtime.now_s(), runtime.ledger.saved_usd(entry)
+                )
                 await _send_entry(entry, plan, headers, send)
                 return
             path = f"{route.path}?{query.decode('latin-1')}" if query else route.path

@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 from headgate.core.freshness import age_s
+from headgate.core.money import dollars
 from headgate.types import Entry, Headers, Provenance
 
 _VISIBLE = bytes(code if 32 <= code < 127 else ord("?") for code in range(256))
 """A model name comes from the request's body: a line break in it must not start a new header."""
 
+_NO_COST = (b"headgate-cost-usd", b"0")
 _NO_ATTEMPT = (b"headgate-attempts", b"0")
 
 
-def hit_headers(entry: Entry, now_s: float) -> Headers:
-    """As `provenance_headers` of `entry`'s reply, in one step."""
-    return (
+def hit_headers(entry: Entry, now_s: float, saved_usd: bytes = b"") -> Headers:
+    """As `provenance_headers` of `entry`'s reply, in one step; `saved_usd` is empty where the
+    price is not known."""
+    headers = (
         (b"cache-status", b"headgate; hit; ttl=%d" % (entry.expires_s - now_s)),
         (b"age", b"%d" % age_s(entry, now_s)),
         (b"headgate-key", entry.key.hex().encode()),
         (b"headgate-target", _visible(entry.target)),
         _NO_ATTEMPT,
     )
+    if not saved_usd:
+        return headers
+    return (*headers, _NO_COST, (b"headgate-saved-usd", saved_usd))
 
 
 def provenance_headers(provenance: Provenance, key: bytes) -> Headers:
@@ -32,6 +38,10 @@ def provenance_headers(provenance: Provenance, key: bytes) -> Headers:
     if provenance.target:
         headers.append((b"headgate-target", _visible(provenance.target)))
     headers.append((b"headgate-attempts", b"%d" % provenance.attempts))
+    if provenance.cost_nanos is not None:
+        headers.append((b"headgate-cost-usd", dollars(provenance.cost_nanos).encode()))
+    if provenance.saved_nanos is not None:
+        headers.append((b"headgate-saved-usd", dollars(provenance.saved_nanos).encode()))
     return tuple(headers)
 
 

@@ -82,7 +82,10 @@ class Errand:
         self.is_call = True
         if entry is None:
             return None
-        headers = entry.headers + hit_headers(entry, self._runtime.now_s())
+        runtime = self._runtime
+        headers = entry.headers + hit_headers(
+            entry, runtime.now_s(), runtime.ledger.saved_usd(entry)
+        )
         return self._library.response(entry.status, headers, entry.content)
 
     def passing(self) -> Any:

@@ -1,0 +1,142 @@
+"""The account of one call: its attempts as they end, and its own end, in whichever order they come.
+
+A client may leave while a flight reads on for others, so an attempt may end after its call: it is
+booked then, as a row of the same call. Belongs to one event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Protocol
+
+from msgspec.structs import replace
+
+from headgate.core.booking import (
+    ANSWERED,
+    AVOIDED,
+    AVOIDED_EXACT,
+    AVOIDED_FOLLOWER,
+    AVOIDED_STALE,
+    BILLED,
+    FAILED,
+    LEFT,
+    SPARED,
+    Attempt,
+    Row,
+    Spared,
+    billed_row,
+    nanos_in,
+    rows_of,
+)
+from headgate.core.money import Price
+from headgate.spending import reported_tier, reported_usage
+from headgate.types import NO_USAGE, Call, Provenance, Reply, Usage
+
+_FAILS = 400
+
+
+class Book(Protocol):
+    """Where accounts are booked: `headgate.ledger`."""
+
+    def price(self, target: str, tier: str = "") -> Price | None:
+        """Of `provider/model` in a service tier, today; None too where it is not known yet."""
+        ...
+
+    def name(self) -> str:
+        """For one more call."""
+        ...
+
+    def book(self, name: str, call: Call, rows: Sequence[Row]) -> None:
+        """Takes the rows of one call, or later ones of it. Never waits."""
+        ...
+
+
+class Account:
+    """What one call costs and saves. It ends once: later ends change nothing."""
+
+    __slots__ = ("_attempts", "_book", "_call", "_end", "_name")
+
+    def __init__(self, book: Book, call: Call) -> None:
+        self._book = book
+        self._call = call
+        self._attempts: list[Attempt] = []
+        self._end = ""
+        self._name = ""
+
+    def tried(self, attempt: Attempt) -> None:
+        """An attempt has ended."""
+        attempt = replace(attempt, price=self._book.price(attempt.target, attempt.tier))
+        if not self._end:
+            self._attempts.append(attempt)
+            return
+        # The client has had its answer, or will have none: this one is not for it.
+        row = billed_row(attempt, self._end)
+        if row is not None:
+            self._write([row])
+
+    def answered(self, reply: Reply) -> Reply:
+        """The call has ended with a reply that is all here: it comes back with what it cost."""
+        rows = self._ended_with(reply, reported_usage(reply))
+        if not rows:
+            return reply
+        return replace(reply, provenance=_priced(reply.provenance, rows))
+
+    def finished(self, reply: Reply, error: BaseException | None) -> None:
+        """The stream of `reply` has ended at the client, or the client has left it."""
+        body = reply.body
+        if isinstance(error, GeneratorExit) and getattr(body, "is_delivered", False):
+            error = None
+        inspection = getattr(body, "inspection", None)
+        if error is not None:
+            self.failed(error)
+        elif inspection is not None and inspection.has_failed:
+            self._close(FAILED)
+        else:
+            self._ended_with(reply, reported_usage(reply))
+
+    def failed(self, error: BaseException) -> None:
+        """The call has ended without a reply, or in the middle of one."""
+        self._close(LEFT if isinstance(error, _LEFT) else FAILED)
+
+    def _ended_with(self, reply: Reply, usage: Usage) -> list[Row]:
+        kind = _kind(reply.provenance)
+        target = reply.provenance.target
+        if reply.status >= _FAILS:
+            return self._close(FAILED)
+        if not kind:
+            return self._close(ANSWERED, target)
+        tier = reported_tier(reply)
+        price = self._book.price(target, tier) if usage != NO_USAGE else None
+        return self._close(SPARED, target, Spared(kind, target, usage, price, tier))
+
+    def _close(self, end: str, target: str = "", spared: Spared | None = None) -> list[Row]:
+        if self._end:
+            return []
+        self._end = end
+        rows = rows_of(self._attempts, end, target, spared)
+        if rows:
+            self._write(rows)
+        return rows
+
+    def _write(self, rows: Sequence[Row]) -> None:
+        self._name = self._name or self._book.name()
+        self._book.book(self._name, self._call, rows)
+
+
+_LEFT = (asyncio.CancelledError, GeneratorExit)
+
+
+def _kind(provenance: Provenance) -> str:
+    """Why the reply cost nothing; "" for one that an attempt of this call brought."""
+    if provenance.detail == "stale-if-error":
+        return AVOIDED_STALE
+    if provenance.hit:
+        return AVOIDED_EXACT
+    return AVOIDED_FOLLOWER if provenance.collapsed else ""
+
+
+def _priced(provenance: Provenance, rows: Sequence[Row]) -> Provenance:
+    return replace(
+        provenance, cost_nanos=nanos_in(rows, BILLED), saved_nanos=nanos_in(rows, AVOIDED)
+    )
