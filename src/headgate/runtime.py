@@ -14,8 +14,6 @@ import threading
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar, cast
 
-from msgspec.structs import replace
-
 from headgate import pipeline
 from headgate.admission import Admission, Plan
 from headgate.admission_head import Head
@@ -29,7 +27,7 @@ from headgate.metrics import Metrics
 from headgate.portal import Portal, result_of
 from headgate.runtime_numbers import cache_numbers
 from headgate.runtime_parts import Parts, open_parts, release
-from headgate.stream import UNCOPIED, Until, Value, Whole, entry_value, too_late
+from headgate.stream import UNCOPIED, entry_value, within
 from headgate.types import (
     NO_CONTROLS,
     Call,
@@ -243,15 +241,7 @@ class Runtime:
         deadline_s = call.controls.deadline_s
         if deadline_s is None:
             return await self._stack(call)
-        ends_s = asyncio.get_running_loop().time() + deadline_s
-        try:
-            async with asyncio.timeout_at(ends_s):
-                reply = await self._stack(call)
-        except TimeoutError:
-            raise too_late(deadline_s) from None
-        if isinstance(reply.body, Whole | Value):
-            return reply
-        return replace(reply, body=Until(reply.body, ends_s, deadline_s))
+        return await within(deadline_s, self._stack(call))
 
     # SDKs of this process.
 

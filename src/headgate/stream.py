@@ -14,12 +14,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from headgate.core.canonical import is_json
 from headgate.core.sse import split
 from headgate.core.verdict import Verdict
 from headgate.errors import UpstreamTimeout
-from headgate.types import Body, Entry
+from headgate.types import Body, Entry, Reply
 
 
 class Whole:
@@ -97,6 +98,20 @@ class Until:
 
     async def aclose(self) -> None:
         await self._body.aclose()
+
+
+async def within(deadline_s: float, answer: Awaitable[Reply]) -> Reply:
+    """The reply, if it comes within so many seconds from now; its stream ends by then, too. Raises
+    UpstreamTimeout (total)."""
+    ends_s = asyncio.get_running_loop().time() + deadline_s
+    try:
+        async with asyncio.timeout_at(ends_s):
+            reply = await answer
+    except TimeoutError:
+        raise too_late(deadline_s) from None
+    if isinstance(reply.body, Whole | Value):
+        return reply
+    return replace(reply, body=Until(reply.body, ends_s, deadline_s))
 
 
 def too_late(deadline_s: float) -> UpstreamTimeout:

@@ -113,7 +113,7 @@ def test_an_answer_larger_than_allowed_is_502(
     gate = open_gate_to(reply_max_bytes=2000)
     provider.script(Answer(body={"choices": [], "x": "y" * 5000}))
     got = gate.post(CHAT, BODY)
-    assert (got.status, got.json["error"]["code"]) == (502, "upstream_garbled")
+    assert (got.status, got.json["error"]["code"]) == (502, "upstream_too_large")
 
 
 @pytest.mark.parametrize(

@@ -69,6 +69,7 @@ TO_COME: dict[int, str] = {
 """Why there is no file yet."""
 
 NO_ROW: dict[str, str] = {
+    "test_bill.py": "the ledger against the provider's bill, under faults",
     "test_cancel_everywhere.py": "every kind of call, cancelled at every moment",
     "test_matrix.py": "holds this list to the tree",
     "test_oracle.py": "shows that the oracle can fail",
