@@ -13,6 +13,7 @@ from headgate.config import Config, ProviderConfig
 from headgate.errors import Closed, UpstreamUnreachable
 from headgate.layers.settings import CacheConfig, RetryConfig
 from headgate.providers.wire import WireLimits
+from headgate.runtime import Runtime
 from headgate.runtime_parts import Parts, open_parts, release
 from headgate.testing import FakeClock
 from headgate.types import EVERYTHING, Entry, Secret
@@ -147,3 +148,13 @@ def test_another_key_or_place_or_setting_starts_anew() -> None:
     ):  # fmt: skip
         before, after = guards_after(**second)
         assert after is not before, second
+
+
+def test_a_program_does_not_load_the_price_list_by_itself_and_a_server_does() -> None:
+    with Runtime(Config(providers={"openai": ProviderConfig()})) as runtime:
+        prices = runtime.ledger.prices
+        assert not prices.uses_list
+        assert not prices.is_pending("openai", "gpt-4o")
+        runtime.use_price_list()
+        assert prices.is_pending("openai", "gpt-4o")
+        assert runtime.successor(runtime.config).ledger.prices.uses_list

@@ -41,6 +41,9 @@ class Pricing(Protocol):
         """Never waits; None for what is unknown, or pending."""
         ...
 
+    uses_list: bool
+    """Whether models without a price of the user's own are looked up."""
+
     def is_pending(self, provider: str, model: str) -> bool: ...
 
     def resolve(
@@ -62,7 +65,7 @@ class Ledger:
         before: Ledger | None = None,
     ) -> None:
         self.journal = journal
-        self._prices = prices
+        self.prices = self._prices = prices
         self._clock = clock
         self._lock: threading.Lock = threading.Lock() if before is None else before._lock
         self._totals: Totals = Totals() if before is None else before._totals

@@ -40,7 +40,12 @@ class Prices:
     """What each model costs. None is "unpriced": counted and shown, never free. Safe from any
     thread."""
 
-    def __init__(self, config: Config, *, clock: Clock | None = None) -> None:
+    def __init__(
+        self, config: Config, *, clock: Clock | None = None, uses_list: bool = True
+    ) -> None:
+        self.uses_list = uses_list
+        """False: only the user's own prices count. The list's package imports an HTTP library, and
+        openai 2 in the same process fails while another thread does that."""
         self._config = config
         self._clock: Clock = clock or SystemClock()
         self._known: dict[_Key, tuple[int, Price | None]] = {}
@@ -69,6 +74,8 @@ class Prices:
 
     def is_pending(self, provider: str, model: str) -> bool:
         """Whether a price that is None may only be late."""
+        if not self.uses_list:
+            return False
         name = (provider, model)
         is_found = name in self._listings or name in self._absent
         return not is_found and self._override(name) is None and _is_sane(name)

@@ -281,8 +281,15 @@ class Runtime:
         return await asyncio.get_running_loop().run_in_executor(None, work)
 
     def adopt(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Makes a server's running loop the one in which this runtime's stack runs."""
+        """Makes a server's running loop the one in which this runtime's stack runs. A server's
+        process has the list of prices, too: see `use_price_list`."""
         self.portal.adopt(loop)
+        self.use_price_list()
+
+    def use_price_list(self) -> None:
+        """Prices models by the built-in list, loaded by a thread when it is needed. Not done by
+        itself: it imports an HTTP library, and openai 2 fails while another thread does that."""
+        self.ledger.prices.uses_list = True
 
     # Looking and clearing.
 

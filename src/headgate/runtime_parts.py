@@ -50,13 +50,15 @@ def open_parts(config: Config, clock: Clock, before: Parts | None = None) -> Par
 def _ledger(config: Config, clock: Clock, before: Parts | None) -> Ledger:
     """Its sums go on in any case, under the prices of `config`."""
     known = None if before is None else before.ledger
+    uses_list = known is not None and known.prices.uses_list
+    prices = Prices(config, clock=clock, uses_list=uses_list)
     if before is not None and config.ledger == before.config.ledger:
-        return Ledger(Prices(config, clock=clock), clock, before.ledger.journal, known)
+        return Ledger(prices, clock, before.ledger.journal, known)
     settings = config.ledger
     journal = None
     if settings.persist:
         journal = LedgerFile(Path(settings.path), clock, settings.keep, settings.rows_max)
-    return Ledger(Prices(config, clock=clock), clock, journal, known)
+    return Ledger(prices, clock, journal, known)
 
 
 async def release(parts: Parts, kept: Parts) -> None:

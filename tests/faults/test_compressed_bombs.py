@@ -132,5 +132,5 @@ def test_what_is_packed_counts_as_it_comes(open_lab: Callable[..., Lab]) -> None
     assert len(BOMBS["gzip"]) > 50_000
     lab.server.script(Answer(body=BOMBS["gzip"], headers={"content-encoding": "gzip"}))
     reply = lab.ask()
-    assert (reply.status, reply.code) == (502, "upstream_garbled")
+    assert (reply.status, reply.code) == (502, "upstream_too_large")
     lab.is_healthy()
