@@ -123,7 +123,7 @@ async def a_task_that_is_cancelled_leaves_alone_and_the_last_one_cuts_the_call(
         assert (await tasks[1]).choices
         bench.provider.hold()
         last = asyncio.ensure_future(chat(client, model="other"))
-        await bench.under_way(1)
+        await asyncio.to_thread(bench.provider.wait_for_calls, 2)
         last.cancel()
         await asyncio.wait([last])
         await asyncio.to_thread(bench.provider.wait_for_abandoned, 1)

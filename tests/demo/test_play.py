@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tomllib
 import urllib.request
 from collections.abc import Iterator
@@ -161,7 +162,8 @@ def test_the_first_call_that_fails_ends_the_replay(provider: FakeProvider) -> No
         pytest.raises(DemoError) as caught,
     ):
         clients.ask_all(url, texts, ignored)
-    assert caught.value.message.startswith("a call failed: Error code: 500")
+    # Of calls at the same time, one may meet the breaker that the others have opened.
+    assert re.match(r"a call failed: Error code: 50[03]\b", caught.value.message)
     assert len(provider.calls) < 200
 
 
