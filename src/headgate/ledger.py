@@ -65,7 +65,7 @@ class Ledger:
         before: Ledger | None = None,
     ) -> None:
         self.journal = journal
-        self.prices = self._prices = prices
+        self.prices = prices
         self._clock = clock
         self._lock: threading.Lock = threading.Lock() if before is None else before._lock
         self._totals: Totals = Totals() if before is None else before._totals
@@ -85,7 +85,7 @@ class Ledger:
     def price(self, target: str, tier: str = "") -> Price | None:
         """Of `provider/model` in a service tier, today; None too where it is not known yet."""
         provider, _, model = target.partition("/")
-        return self._prices.price(provider, model, tier)
+        return self.prices.price(provider, model, tier)
 
     def name(self) -> str:
         """For one more call: the same twice in no two processes."""
@@ -155,12 +155,12 @@ class Ledger:
         if row.cost_nanos is not None:
             return False
         provider, _, model = row.target.partition("/")
-        return self._prices.is_pending(provider, model)
+        return self.prices.is_pending(provider, model)
 
     def _resolved(self, booked: Booked) -> Booked:
         row = booked.row
         provider, _, model = row.target.partition("/")
-        return replace(booked, row=priced_row(row, self._prices.resolve(provider, model, row.tier)))
+        return replace(booked, row=priced_row(row, self.prices.resolve(provider, model, row.tier)))
 
     def _write(self, rows: Sequence[Booked]) -> None:
         if not rows:
