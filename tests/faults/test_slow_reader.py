@@ -14,7 +14,7 @@ from contextlib import ExitStack, contextmanager
 
 import pytest
 from lab import KEY, Lab, asking, config_for, fields_for
-from oracle import Heard
+from oracle import Heard, until
 from rawclient import CHAT, MESSAGES, RawClient, body_of, request
 
 from headgate.config import Config, ServerConfig
@@ -105,8 +105,9 @@ def test_readers_that_do_not_read_are_cut_and_their_providers_let_go(
 def test_a_slow_reader_does_not_hold_up_those_who_read_the_same(
     open_patient: Callable[[float], Lab],
 ) -> None:
-    """The first to ask is the slow one."""
-    lab = open_patient(0.5)
+    """The first to ask is the slow one. Those who read share one interpreter with the gateway and
+    the provider: each of them may have to wait a moment to be let read."""
+    lab = open_patient(3)
     lab.memory_growth_max_bytes = 7 * LONG_BYTES
     pause = Pause()
     lab.server.script(Head(), Usual(0, 2), pause, *long_pieces(), Usual(2), End(), model="long")
@@ -119,7 +120,7 @@ def test_a_slow_reader_does_not_hold_up_those_who_read_the_same(
             pause.release()
             assert min(map(len, pool.map(RawClient.rest, (one, two)))) > LONG_BYTES
         # The others may be done before its time is up.
-        threading.Event().wait(0.8)
+        until(lambda: lab.gate.door.inside == 0, "the slow one is cut")
         assert is_cut(slow)
     (call,) = lab.server.wait_for_ended(1)
     assert call.ended == "complete"
@@ -170,6 +171,6 @@ def test_a_whole_answer_that_nobody_reads_is_cut_too(
             request(CHAT, f"authorization: Bearer {KEY}", line, body=json.dumps(asked).encode())
         )
         lab.server.wait_for_ended(1)
-        threading.Event().wait(0.6)
+        until(lambda: lab.gate.door.inside == 0, "it is cut")
         assert is_cut(client)
     lab.is_healthy()
