@@ -9,6 +9,7 @@ from contextlib import ExitStack
 import pytest
 from lab import Lab, config_for, laboratory
 
+from headgate.clock import Clock
 from headgate.config import Config
 from headgate.testing import FaultServer
 
@@ -22,10 +23,14 @@ def open_lab(caplog: pytest.LogCaptureFixture) -> Iterator[Callable[..., Lab]]:
         def open_one(
             configure: Callable[[FaultServer], Config] | None = None,
             tls: ssl.SSLContext | None = None,
+            clock: Clock | None = None,
+            *,
+            beside: bool = False,
             **more: object,
         ) -> Lab:
             usual = configure or (lambda server: config_for(server, **more))
-            return opened.enter_context(laboratory(caplog, usual, tls))
+            made = laboratory(caplog, usual, tls, clock, beside=beside)
+            return opened.enter_context(made)
 
         yield open_one
 

@@ -33,7 +33,8 @@ its client left."""
 
 # No status said that it is free, and no usage what it cost.
 _LET_GO = frozenset({"left", "deadline"})
-_GARBLED = "bad_payload"
+# Answered, only that we could not use it: it was made, and is billed.
+_UNUSABLE = frozenset({"bad_payload", "reply_too_large"})
 
 
 class Attempt(Struct, frozen=True):
@@ -155,7 +156,7 @@ def _kind(outcome: Outcome, end: str) -> str:
     """Of an attempt whose answer the client did not receive."""
     if outcome.kind == OK or outcome.reason in _LET_GO:
         return HEDGE_WASTE if end == ANSWERED else ABANDONED
-    is_open = outcome.uncertain or outcome.reason == _GARBLED
+    is_open = outcome.uncertain or outcome.reason in _UNUSABLE
     return AT_RISK if is_open else RETRY
 
 

@@ -1,0 +1,135 @@
+"""Point 2 of the oracle: what the ledger has booked is what the fault server would bill. The rule is
+one for all scenarios; what a script did to a call decides what may differ, not which test it was.
+
+A request is *taken on* where its provider charges for it: not where it refuses, by its status or by
+an error event in place of an answer. Then, for each model:
+
+- Every request that was taken on is a row that is billed. A row without one says that it is an
+  estimate: its request was refused, or never read, in a way that only the provider knows of.
+- A row that does not say so agrees to the token with a request of its own that was answered.
+- A request whose answer a client has heard to its end is such a row.
+- Nothing is estimated as nothing; no more is billed than was attempted.
+
+And for each call: one answer at most, and none that was also avoided; served and overhead are
+billed and avoided; the sums in memory are those of the rows on disk.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from events import is_finished
+from oracle import Heard, is_whole, received
+from stores.ledgers import written
+
+from headgate.core.booking import ANSWER, AVOIDED, BILLED, KINDS, OVERHEAD, Row, count
+from headgate.runtime import Runtime
+from headgate.stores.base import Booked
+from headgate.testing import Exchange, marks_in
+
+Tokens = tuple[int, int]
+"""In and out."""
+
+
+class Books(NamedTuple):
+    """The rows of a ledger, and the sums of the processes that wrote it."""
+
+    rows: Sequence[Booked]
+    sums: Sequence[dict[str, Any]]
+    """The `cost` object of each."""
+
+
+def books_of(path: Path, runtimes: Iterable[Runtime]) -> Books:
+    """What is on disk when everything that waits has been written."""
+    for runtime in runtimes:
+        journal = runtime.ledger.journal
+        runtime.ledger.settle()
+        assert journal is not None
+        assert journal.flush(), journal.problem()
+    return Books(written(path), [runtime.stats()["cost"] for runtime in runtimes])
+
+
+def answers_in(heard: Iterable[Heard]) -> set[int]:
+    """Serials of the requests whose answers clients have heard to their end."""
+    whole = [bytes(one.reply) for one in heard if not one.has_left]
+    told = [reply for reply in whole if is_whole(reply) and reply.startswith(b"HTTP/1.1 200")]
+    ended = [reply for reply in told if not _is_stream(reply) or is_finished(received(reply))]
+    return {mark.serial for reply in ended for mark in marks_in(received(reply))}
+
+
+def _is_stream(reply: bytes) -> bool:
+    return b"content-type: text/event-stream" in reply.partition(b"\r\n\r\n")[0].lower()
+
+
+def ledger_is_the_bill(
+    books: Books, calls: Iterable[Exchange], heard: Iterable[Exchange], attempts: int
+) -> None:
+    """Point 2, for the `calls` of all providers; `heard` are those whose answers clients have heard
+    to their end, `attempts` is how many attempts the gateways made."""
+    taken = _by_model(call for call in calls if is_taken_on(call))
+    answered = _by_model(call for call in heard if is_taken_on(call))
+    billed: dict[str, list[Row]] = defaultdict(list)
+    for booked in books.rows:
+        if booked.row.kind in BILLED:
+            billed[booked.row.target.partition("/")[2]].append(booked.row)
+    for model in {*taken, *billed}:
+        _agree(model, billed[model], taken[model], answered[model])
+    rows = sum(map(len, billed.values()))
+    assert rows <= attempts, f"{rows} rows are billed for {attempts} attempts"
+    _adds_up(books)
+
+
+def is_taken_on(call: Exchange) -> bool:
+    """Whether a provider would charge for the request."""
+    is_refused = call.status >= 400 or ("ErrorEvent" in call.toxics and not call.tokens_out)
+    return call.tokens_in > 0 and not is_refused
+
+
+def _agree(
+    model: str, rows: Sequence[Row], taken: Sequence[Exchange], heard: Sequence[Exchange]
+) -> None:
+    exact = Counter(_tokens(row) for row in rows if not row.is_estimated)
+    bill, served = _bill(taken), _bill(heard)
+    assert exact <= bill, f"booked for {model!r} and not billed: {exact - bill}"
+    assert len(rows) >= len(taken), f"of {len(taken)} requests to {model!r} {len(rows)} are booked"
+    assert all(count(row.tokens) for row in rows), f"booked for {model!r} as nothing"
+    assert served <= exact, f"heard from {model!r} and not booked as such: {served - exact}"
+
+
+def _by_model(calls: Iterable[Exchange]) -> dict[str, list[Exchange]]:
+    found: dict[str, list[Exchange]] = defaultdict(list)
+    for call in calls:
+        found[call.model].append(call)
+    return found
+
+
+def _bill(calls: Iterable[Exchange]) -> Counter[Tokens]:
+    return Counter((call.tokens_in, call.tokens_out) for call in calls)
+
+
+def _tokens(row: Row) -> Tokens:
+    return row.tokens.all_input, row.tokens.output
+
+
+def _adds_up(books: Books) -> None:
+    kinds: dict[str, list[str]] = defaultdict(list)
+    for booked in books.rows:
+        assert booked.row.kind in KINDS
+        if booked.call:
+            kinds[booked.call].append(booked.row.kind)
+    for call, ends in kinds.items():
+        served = [end for end in ends if end == ANSWER or end in AVOIDED]
+        assert len(served) <= 1, f"call {call} was served {len(served)} times: {served}"
+    for unit in ("tokens", "usd"):
+        served, overhead, billed, avoided = (
+            sum(cost[f"{name}_{unit}"] for cost in books.sums)
+            for name in ("served", "overhead", "billed", "avoided")
+        )
+        assert abs(served + overhead - billed - avoided) < 1e-6, f"{unit} do not add up"
+    for name, of in (("billed", BILLED), ("avoided", AVOIDED), ("overhead", OVERHEAD)):
+        on_disk = sum(count(b.row.tokens) for b in books.rows if b.row.kind in of)
+        in_memory = sum(cost[f"{name}_tokens"] for cost in books.sums)
+        assert on_disk == in_memory, f"{name}: {on_disk} tokens on disk, {in_memory} in memory"
