@@ -72,6 +72,7 @@ NO_ROW: dict[str, str] = {
     "test_bill.py": "the ledger against the provider's bill, under faults",
     "test_cancel_everywhere.py": "every kind of call, cancelled at every moment",
     "test_matrix.py": "holds this list to the tree",
+    "test_neighbours.py": "every lasting fault of a provider: neighbours, and how it recovers",
     "test_oracle.py": "shows that the oracle can fail",
 }
 """Files of tests/faults that belong to no row."""

@@ -36,7 +36,8 @@ def cost(below: Service) -> Service:
 
 def _attempt(call: Call, outcome: Outcome, reply: Reply | None) -> Attempt:
     usage = NO_USAGE if reply is None else reported_usage(reply)
-    is_counted = outcome.kind == OK and usage != NO_USAGE
+    says_nothing = call.operation == "embeddings" and usage != NO_USAGE
+    is_counted = outcome.kind == OK and (usage.tokens_out > 0 or says_nothing)
     estimate = NO_USAGE if is_counted else _estimate(call, reply)
     tier = "" if reply is None else reported_tier(reply)
     return Attempt(call.target.name, outcome, usage, estimate, tier=tier)
