@@ -1,17 +1,8 @@
-"""Point 2 of the oracle: what the ledger has booked is what the fault server would bill. The rule is
-one for all scenarios; what a script did to a call decides what may differ, not which test it was.
+"""Point 2 of the oracle: what the ledger has booked is what the fault server would bill. The rule
+is one for all scenarios: what a script did to a call decides what may differ, not which test did.
 
 A request is *taken on* where its provider charges for its prompt: not where it refuses, by its
-status or by an error in place of an answer. Then, for each model:
-
-- Every request that was taken on is a row that is billed. A row without one says that it is an
-  estimate: its request was refused, or never read, in a way that only the provider knows of.
-- A row that does not say so agrees to the token with a request of its own that was answered.
-- A request whose answer a client has heard to its end is such a row.
-- Nothing is estimated as nothing; no more is billed than was attempted.
-
-And for each call: one answer at most, and none that was also avoided; served and overhead are
-billed and avoided; the sums in memory are those of the rows on disk.
+status or by an error in place of an answer.
 """
 
 from __future__ import annotations
@@ -57,24 +48,34 @@ def books_of(path: Path, runtimes: Iterable[Runtime]) -> Books:
 def answers_in(heard: Iterable[Heard]) -> set[int]:
     """Serials of the requests whose answers clients have heard to their end."""
     whole = [bytes(one.reply) for one in heard if not one.has_left]
-    told = [reply for reply in whole if is_whole(reply) and reply.startswith(b"HTTP/1.1 200")]
-    return {mark.serial for reply in told for mark in marks_in(received(reply)) if _is_said(reply)}
+    told = [reply for reply in whole if reply.startswith(b"HTTP/1.1 200") and is_whole(reply)]
+    return {mark.serial for reply in told for mark in marks_in(_answer(reply))}
 
 
-def _is_said(reply: bytes) -> bool:
-    """Whether it is an answer of its dialect, to its end: one that only passes under a type of its
-    own is not read, and nobody here knows what was counted in it."""
-    head = reply.partition(b"\r\n\r\n")[0].lower()
-    if b"content-type: text/event-stream" in head:
-        return is_finished(received(reply))
-    return b"content-type: application/json" in head
+def _answer(reply: bytes) -> bytes:
+    """An answer of its dialect, to its end, or nothing: one that passes under a type of its own is
+    not read, and nobody here knows what was counted in it."""
+    head, body = reply.partition(b"\r\n\r\n")[0].lower(), received(reply)
+    is_json = b"content-type: application/json" in head
+    is_stream = b"content-type: text/event-stream" in head
+    return body if is_json or (is_stream and is_finished(body)) else b""
 
 
 def ledger_is_the_bill(
     books: Books, calls: Iterable[Exchange], heard: Iterable[Exchange], attempts: int
 ) -> None:
     """Point 2, for the `calls` of all providers; `heard` are those whose answers clients have heard
-    to their end, `attempts` is how many attempts the gateways made."""
+    to their end, `attempts` is how many attempts the gateways made.
+
+    - Every request that was taken on is a row that is billed.
+    - A row without one says that it is an estimate: its request was refused, or never read, in a
+      way that only the provider knows of.
+    - A row that does not say so agrees to the token with a request of its own.
+    - A request whose answer a client has heard to its end is such a row.
+    - Nothing is estimated as nothing; no more is billed than was attempted.
+    - A call has one answer at most, and none that was also avoided. Served and overhead are billed
+      and avoided; the sums in memory are those of the rows on disk.
+    """
     taken = _by_model(call for call in calls if call.tokens_in)
     answered = _by_model(call for call in heard if call.tokens_in)
     billed: dict[str, list[Row]] = defaultdict(list)

@@ -24,13 +24,16 @@ def everything_is_back(gate: Gate) -> None:
     """Point 5. Whoever reads an answer may have it a moment before its call has ended."""
     with suppress(AssertionError):
         until(lambda: not lent(gate), "it is given back")
-    assert lent(gate) == {}
+    assert not lent(gate), f"not given back: {lent(gate)}"
 
 
 def lent(gate: Gate) -> dict[str, int]:
     """What has not come back, by its name."""
     guards = gate.runtime.guards
-    breakers = [*dict(guards.endpoints.items()).values(), *dict(guards.deployments.items()).values()]
+    breakers = [
+        *dict(guards.endpoints.items()).values(),
+        *dict(guards.deployments.items()).values(),
+    ]
     held = list(holders(gate.runtime))
     lanes = [one for one in held if isinstance(one, Lane)]
     rates = [one for one in held if isinstance(one, Rate)] + [lane.rate for lane in lanes]

@@ -4,8 +4,8 @@ one, and those who ask the faulty one find it again soon after it has recovered.
 Neither is judged by how fast this machine is. Point 8 is an order of events: so many answers of the
 healthy provider come while the fault goes on. How long they took is compared with how long they
 took before it, by medians, and what is below `FLOOR_S` is never too long: the pauses, limits and
-queues of the faulty side, which must not be shared, are longer. Point 9 is told by a clock that only
-the test moves.
+queues of the faulty side, which must not be shared, are longer. Point 9 is told by a clock that
+only the test moves.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ BESIDE = "beside"
 CALLS = 20
 FLOOR_S = 0.25
 GROWTH = 2
+_TURNED_AWAY_MAX = 40
+_PAUSE_S = 0.05
 STEP_S = 0.5
 """How often callers of a provider that was down ask again, in seconds of the test's clock."""
 
@@ -61,12 +63,13 @@ class Neighbour:
     def ask(self) -> Asked:
         """One answer. Whom this process turns away because it is late itself asks again: that is
         no fault of a provider, and on a busy machine nobody's."""
-        while True:
+        for _ in range(_TURNED_AWAY_MAX):
             started_s = time.monotonic()
             got = self._asked()
             if got.status != 503 or got.json["error"]["code"] != "queue_full":
-                return Asked(got.status, time.monotonic() - started_s)
-            time.sleep(0.05)
+                break
+            time.sleep(_PAUSE_S)
+        return Asked(got.status, time.monotonic() - started_s)
 
     def _asked(self) -> Got:
         self._number += 1

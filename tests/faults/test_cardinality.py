@@ -92,6 +92,14 @@ def test_ten_thousand_names_of_models_make_a_hundred_rows(
     assert numbers["total_calls"] == NAMES + NAMES // 10 + 2
 
 
+def test_who_asks_for_a_listed_model_notices_nothing_of_made_up_ones(
+    lab: Lab, ask: Callable[..., int]
+) -> None:
+    with lab.healthy_meanwhile(LISTED):
+        for number in range(NAMES // 50):
+            ask(fields_for(CHAT, model=f"made-up-{number}"))
+
+
 def test_names_of_tenants_make_no_rows_and_are_told_to_nobody(
     lab: Lab, ask: Callable[..., int]
 ) -> None:
