@@ -110,7 +110,8 @@ def healthy_meanwhile(gate: Gate, model: str) -> Iterator[Callable[[], None]]:
 
 def undisturbed(before: list[Asked], meanwhile: list[Asked]) -> None:
     """Whether those who asked during the fault fared as those who asked before it."""
-    assert {asked.status for asked in (*before, *meanwhile)} == {200}
+    statuses = {asked.status for asked in (*before, *meanwhile)}
+    assert statuses == {200}, f"a healthy provider's callers got {statuses}"
     usual_s, now_s = (statistics.median(a.took_s for a in some) for some in (before, meanwhile))
     assert now_s <= max(GROWTH * usual_s, FLOOR_S), f"{now_s:.3f} s instead of {usual_s:.3f} s"
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from contextlib import ExitStack
 from typing import Any
 
 import billing
@@ -21,8 +20,8 @@ from rawclient import CHAT, MESSAGES
 from several import several
 
 from headgate.core.booking import ANSWER, AVOIDED_EXACT, RETRY
+from headgate.core.concurrency import ShedSettings
 from headgate.core.money import Tokens
-from headgate.layers.settings import LimitsConfig
 from headgate.testing import CutAt, Exchange, FakeClock, Mark, tenant_of
 from headgate.types import Entry
 
@@ -326,26 +325,21 @@ def hold_up(lab: Lab) -> None:
             lab.servers[1].release()
 
 
-def test_neighbours_whose_places_are_taken_are_found(
+def test_neighbours_that_are_turned_away_are_found(
     open_lab: Callable[..., Lab], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(neighbours, "_TURNED_AWAY_MAX", 2)
-    blocks = {"limits": LimitsConfig(calls_max=3)}
-    lab = open_lab(lambda server: several(server, 1, blocks=blocks), beside=True)
-    with pytest.raises(AssertionError):
-        take_all_places(lab, 3)
+    lab = open_lab(lambda server: several(server, 1), beside=True)
+    with pytest.raises(AssertionError, match="503"):
+        turn_away(lab)
 
 
-def take_all_places(lab: Lab, count: int) -> None:
-    """As if places were not each target's own."""
-    lab.server.hold()
-    try:
-        with lab.healthy_meanwhile() as enough, ExitStack() as stack:
-            for about in range(count):
-                stack.enter_context(lab.leaving(about=about))
-            enough()
-    finally:
-        lab.server.release()
+def turn_away(lab: Lab) -> None:
+    """As if the fault of one provider were everybody's."""
+    with lab.healthy_meanwhile() as enough:
+        lab.gate.door.adjust(ShedSettings(memory_max_bytes=1))
+        oracle.until(lambda: lab.gate.door.shed > 0, "somebody is turned away")
+        enough()
 
 
 def test_neighbours_that_fail_or_take_longer_are_found() -> None:
