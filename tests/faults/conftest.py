@@ -7,11 +7,26 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from lab import Lab, config_for, laboratory
 
 from headgate.clock import Clock
 from headgate.config import Config
 from headgate.testing import FaultServer
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _unicode_tables() -> None:
+    """Made by Hypothesis when it first draws a text on a machine, which takes 200 MB: no scenario's
+    memory."""
+
+    @settings(max_examples=1, database=None)
+    @given(st.text())
+    def draw(text: str) -> None:
+        assert isinstance(text, str)
+
+    draw()
 
 
 @pytest.fixture
