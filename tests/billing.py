@@ -9,12 +9,10 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from events import is_finished
 from oracle import Heard, is_whole, received
-from stores.ledgers import written
 
 from headgate.core.booking import ANSWER, AVOIDED, BILLED, KINDS, OVERHEAD, Row, count
 from headgate.runtime import Runtime
@@ -35,14 +33,19 @@ class Books(NamedTuple):
     """The `cost` object of each."""
 
 
-def books_of(path: Path, runtimes: Iterable[Runtime]) -> Books:
-    """What is on disk when everything that waits has been written."""
-    for runtime in runtimes:
-        journal = runtime.ledger.journal
-        runtime.ledger.settle()
-        assert journal is not None
-        assert journal.flush(), journal.problem()
-    return Books(written(path), [runtime.stats()["cost"] for runtime in runtimes])
+def settled(runtime: Runtime) -> dict[str, Any]:
+    """The `cost` object of a process that has written everything that waited."""
+    journal = runtime.ledger.journal
+    runtime.ledger.settle()
+    assert journal is not None
+    assert journal.flush(), journal.problem()
+    cost: dict[str, Any] = runtime.stats()["cost"]
+    return cost
+
+
+def attempts_of(runtime: Runtime) -> int:
+    """How many attempts it has made."""
+    return sum(runtime.guards.attempts.values())
 
 
 def answers_in(heard: Iterable[Heard]) -> set[int]:

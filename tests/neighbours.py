@@ -30,8 +30,6 @@ BESIDE = "beside"
 CALLS = 20
 FLOOR_S = 0.25
 GROWTH = 2
-_TURNED_AWAY_MAX = 40
-_PAUSE_S = 0.05
 STEP_S = 0.5
 """How often callers of a provider that was down ask again, in seconds of the test's clock."""
 
@@ -61,14 +59,9 @@ class Neighbour:
         self._number = 0
 
     def ask(self) -> Asked:
-        """One answer. Whom this process turns away because it is late itself asks again: that is
-        no fault of a provider, and on a busy machine nobody's."""
-        for _ in range(_TURNED_AWAY_MAX):
-            started_s = time.monotonic()
-            got = self._asked()
-            if got.status != 503 or got.json["error"]["code"] != "queue_full":
-                break
-            time.sleep(_PAUSE_S)
+        """One answer."""
+        started_s = time.monotonic()
+        got = self._asked()
         return Asked(got.status, time.monotonic() - started_s)
 
     def _asked(self) -> Got:

@@ -18,6 +18,7 @@ from neighbours import Asked
 from oracle import Heard, bounded_memory
 from rawclient import CHAT, MESSAGES
 from several import several
+from stores.ledgers import written
 
 from headgate.core.booking import ANSWER, AVOIDED_EXACT, RETRY
 from headgate.core.concurrency import ShedSettings
@@ -183,7 +184,8 @@ def kept_in(lab: Lab) -> Books:
     """Of two answers, one of which was read from the cache once more."""
     for about in ("France", "France", "Peru"):
         assert lab.ask(about=about).status == 200
-    return billing.books_of(lab.ledger_path, [lab.gate.runtime])
+    sums = [billing.settled(lab.gate.runtime)]
+    return Books(written(lab.ledger_path), sums)
 
 
 def judged(lab: Lab, books: Books, attempts: int = 2) -> None:
@@ -325,10 +327,7 @@ def hold_up(lab: Lab) -> None:
             lab.servers[1].release()
 
 
-def test_neighbours_that_are_turned_away_are_found(
-    open_lab: Callable[..., Lab], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(neighbours, "_TURNED_AWAY_MAX", 2)
+def test_neighbours_that_are_turned_away_are_found(open_lab: Callable[..., Lab]) -> None:
     lab = open_lab(lambda server: several(server, 1), beside=True)
     with pytest.raises(AssertionError, match="503"):
         turn_away(lab)
