@@ -128,6 +128,11 @@ class Gate(Address):
         assert self._app.loop is not None
         return self._app.loop
 
+    @property
+    def connections(self) -> int:
+        """How many clients are connected."""
+        return len(self._server.server_state.connections)
+
     def tasks(self) -> list[str]:
         """What runs in its loop, without this question and without what runs as long as it does."""
 

@@ -27,6 +27,9 @@ SHAPES = {"whole": question, "streamed": streamed}
 SLOW = 40
 SLOW_BUFFER_BYTES = 4096
 LONG_STREAM_BYTES = 16_000_000
+KERNEL_MAX_BYTES = 40_000_000
+"""The most that the kernel may keep on the way from a provider to a gateway that does not read
+(tcp_wmem and tcp_rmem)."""
 GROWTH_MB = 100
 """What a stream of that length may cost, with so many slow readers: what each may be behind is
 counted in bytes, not in streams."""
@@ -133,7 +136,7 @@ def test_a_slow_reader_who_is_alone_gets_everything_and_slows_its_provider_down(
     start_process: Callable[..., Any], provider: FaultServer
 ) -> None:
     process = start_process()
-    events = long_stream(LONG_STREAM_BYTES // 2)
+    events = long_stream(KERNEL_MAX_BYTES + LONG_STREAM_BYTES // 2)
     steps, pause = told_slowly(events)
     provider.script(*steps)
     before_mb = memory_peak_mb(process.running.pid)

@@ -7,9 +7,10 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
 
 import pytest
+import virtualtime
 
 from headgate.errors import StreamBroken
-from headgate.joining.fanout import Log, Reader, WithoutUsage
+from headgate.joining.fanout import LATE_MAX_S, STALL_MAX_S, Log, Reader, WithoutUsage
 from headgate.stream import Chunks, UsageEvent
 
 LONG_S = 20
@@ -125,21 +126,66 @@ def test_the_log_waits_for_a_single_slow_reader() -> None:
     play(act)
 
 
-def test_a_slow_reader_holds_nobody_back_and_is_cut_off_at_the_limit() -> None:
-    async def act(log: Log) -> None:
-        slow, fast = reader_of(log), reader_of(log)
+def test_a_reader_that_takes_nothing_is_cut_off_after_a_moment() -> None:
+    async def act() -> None:
+        log = Log(100)
+        stuck, fast = reader_of(log), reader_of(log)
         for number in range(10):
             chunk = b"%d" % number * 30
             if not log.has_room(len(chunk)):
-                await asyncio.wait_for(log.make_room(len(chunk)), LONG_S)
+                await log.make_room(len(chunk))
             log.append(chunk)
             assert await anext(fast) == chunk
         with pytest.raises(StreamBroken, match="too slow"):
-            await anext(slow)
+            await anext(stuck)
         log.end(None)
         assert await rest_of(fast) == b""
 
-    play(act)
+    assert virtualtime.run(act())[1] == STALL_MAX_S
+
+
+def test_a_reader_that_falls_behind_and_reads_on_gets_everything() -> None:
+    async def act() -> None:
+        log = Log(100)
+        behind, fast = reader_of(log), reader_of(log)
+        heard = asyncio.gather(pieces_of(behind, pause_s=STALL_MAX_S / 2), pieces_of(fast))
+        await fill(log, chunks=20)
+        assert await heard == [b"x" * 600] * 2
+
+    virtualtime.run(act())
+
+
+def test_a_reader_that_is_always_slow_delays_the_others_by_so_much_and_no_more() -> None:
+    async def act() -> None:
+        log = Log(100)
+        slow, fast = reader_of(log), reader_of(log)
+        heard = asyncio.gather(
+            pieces_of(slow, pause_s=STALL_MAX_S / 2), pieces_of(fast), return_exceptions=True
+        )
+        await fill(log, chunks=2_000)
+        cut, whole = await heard
+        assert isinstance(cut, StreamBroken)
+        assert whole == b"x" * 60_000
+
+    took_s = virtualtime.run(act())[1]
+    assert LATE_MAX_S <= took_s <= LATE_MAX_S + 2 * STALL_MAX_S
+
+
+async def pieces_of(reader: Reader, pause_s: float = 0) -> bytes:
+    """All that it gets, with a pause behind each piece."""
+    heard = b""
+    async for piece in reader:
+        heard += piece
+        await asyncio.sleep(pause_s)
+    return heard
+
+
+async def fill(log: Log, chunks: int) -> None:
+    for _ in range(chunks):
+        if not log.has_room(30):
+            await log.make_room(30)
+        log.append(b"x" * 30)
+    log.end(None)
 
 
 def test_a_slow_reader_that_closes_lets_the_stream_go_on() -> None:

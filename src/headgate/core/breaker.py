@@ -108,10 +108,11 @@ class Breaker:
         A stream may last for minutes, and nobody else would be admitted meanwhile. A fault later on
         still counts: against HALF_OPEN, or in the window of the CLOSED that this vote led to.
         """
-        if self.state != HALF_OPEN or permit.ended or permit.voted:
+        if self.state != HALF_OPEN:
             return
         self._end_leases(now_s)
-        if permit.epoch == self.epoch and permit.probe in self._probes:
+        is_first = not (permit.ended or permit.voted)
+        if is_first and permit.epoch == self.epoch and permit.probe in self._probes:
             del self._probes[permit.probe]
             permit.voted = True
             self._vote(slow, now_s)

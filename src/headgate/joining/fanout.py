@@ -1,13 +1,15 @@
 """One stream, many readers: a log of chunks that each reader goes through at its own pace.
 
 Belongs to one event loop. Memory is bounded: the log forgets what lies too far behind the fastest
-reader, waits for that one where it lags too, and cuts off those that are further behind.
+reader, and waits for that one where it lags too. A reader further behind gets a moment to catch up,
+as long as it reads at all, and is then cut off.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from typing import Any
 
 from headgate.errors import StreamBroken
@@ -16,6 +18,10 @@ from headgate.types import Body
 
 LOG_MAX_BYTES = 4_000_000
 """How far a stream may run ahead of its readers, and how much of it a late one can still have."""
+STALL_MAX_S = 0.25
+"""How long the full log waits for a reader that takes nothing."""
+LATE_MAX_S = 5.0
+"""How long it waits for one reader in all: by no more than this does it delay the others."""
 _PIECE_MAX_BYTES = 65_536
 
 
@@ -55,7 +61,8 @@ class Log:
 
     async def make_room(self, more_bytes: int) -> None:
         """Forgets the older half, or what it takes. The fastest reader sets the pace: what it has
-        not read is not forgotten, this waits instead; a reader further behind is cut off."""
+        not read is not forgotten, this waits instead; a reader further behind, for which there is
+        nothing left to wait, is cut off."""
         while not self.has_room(more_bytes):
             end = self._forgotten + len(self._chunks)
             unread = max(self._places.values(), default=end) - self._forgotten
@@ -66,9 +73,35 @@ class Log:
             while count < unread and self._kept_bytes - size + more_bytes > self._max_bytes // 2:
                 size += len(self._chunks[count])
                 count += 1
+            if late := self._late(self._forgotten + count):
+                await self._wait_for(late)
+                continue
             del self._chunks[:count]
             self._forgotten += count
             self._kept_bytes -= size
+
+    def _late(self, place: int) -> dict[Reader, int]:
+        """Who would miss something if all before `place` were forgotten, and may yet read it."""
+        return {
+            reader: at
+            for reader, at in self._places.items()
+            if self._forgotten <= at < place
+            and reader.stalled_s < STALL_MAX_S
+            and reader.late_s < LATE_MAX_S
+        }
+
+    async def _wait_for(self, late: dict[Reader, int]) -> None:
+        """Until something changes, at most a moment; on the account of those who are late."""
+        now = asyncio.get_running_loop().time
+        since_s = now()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(STALL_MAX_S):
+                await self._change()
+        waited_s = now() - since_s
+        for reader, place in late.items():
+            reader.late_s += waited_s
+            has_read = self._places.get(reader) != place
+            reader.stalled_s = 0.0 if has_read else reader.stalled_s + waited_s
 
     def reader(self, *, usage_wanted: bool, on_close: Callable[[], None]) -> Reader:
         """A body over the whole stream, from its first chunk; `on_close` is called once."""
@@ -134,12 +167,16 @@ class Log:
 class Reader:
     """A body: one caller's way through a log."""
 
-    __slots__ = ("_log", "_on_close", "_usage_wanted")
+    __slots__ = ("_log", "_on_close", "_usage_wanted", "late_s", "stalled_s")
 
     def __init__(self, log: Log, usage_wanted: bool, on_close: Callable[[], None]) -> None:
         self._log = log
         self._usage_wanted = usage_wanted
         self._on_close: Callable[[], None] | None = on_close
+        self.late_s = 0.0
+        """How long the log has waited for it so far."""
+        self.stalled_s = 0.0
+        """How long it has waited since this one last read."""
 
     @property
     def inspection(self) -> Any:
