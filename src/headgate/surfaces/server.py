@@ -6,13 +6,12 @@ This file owns the process. It decides nothing about calls.
 from __future__ import annotations
 
 import errno
-import gc
 import socket
 from collections.abc import Callable
 
 from headgate.config import Config
 from headgate.surfaces.guard import check_exposure
-from headgate.surfaces.life import begin, hold_signals, release_signals
+from headgate.surfaces.life import begin, hold_signals, release_signals, settle
 from headgate.surfaces.reload import Source
 from headgate.surfaces.workers import Workers
 
@@ -30,9 +29,7 @@ def serve(config: Config, source: Source, announce: Callable[[str], None] | None
     server = config.server
     with listen(server.host, server.port) as listener:
         life = begin(config, source) if server.workers == 1 else None
-        # What is loaded now stays: the collector need not walk through it again for ever.
-        gc.collect()
-        gc.freeze()
+        settle()
         if announce is not None:
             announce(url_of(listener))
         if life is None:

@@ -5,7 +5,6 @@ A worker is a process started afresh (`spawn`): threads and event loops do not s
 
 from __future__ import annotations
 
-import gc
 import multiprocessing
 import os
 import signal
@@ -19,7 +18,7 @@ from multiprocessing.context import SpawnProcess
 
 from headgate.errors import ConfigError
 from headgate.surfaces import terminal
-from headgate.surfaces.life import begin, hold_signals, release_signals
+from headgate.surfaces.life import begin, hold_signals, release_signals, settle
 from headgate.surfaces.reload import Source
 
 RESTART_PAUSE_S = 0.2
@@ -107,8 +106,7 @@ def run_worker(source: Source, listener: socket.socket) -> None:
     """The life of one worker process, which is started with its signals held."""
     life = begin(source.config(), source, _HURRY)
     life.watch_signals()
-    gc.collect()
-    gc.freeze()
+    settle()
     release_signals()
     threading.Thread(target=_end_with_parent, daemon=True).start()
     life.run(sockets=[listener])
