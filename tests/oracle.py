@@ -130,6 +130,7 @@ def _is_whole_answer(entry: Entry, sources: list[Exchange]) -> None:
     verdict = judge(entry.operation, entry.status, entry.content, limit_explicit=True)
     assert verdict.skip == "", f"stored although {verdict.skip}"
     for call in sources:
+        until(lambda: call.ended, "the provider notes that all of it is sent")  # noqa: B023
         assert call.ended == "complete", f"stored from a call that ended as {call.ended!r}"
         assert call.body_bytes == len(entry.content), "stored in part"
 
