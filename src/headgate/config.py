@@ -10,7 +10,7 @@ import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from headgate.core.units import Bounds, Bytes, Seconds
 from headgate.layers.settings import (
@@ -49,6 +49,12 @@ class ServerConfig:
     """How long a request body may stand still before 408; all of it may take ten times as long."""
     connections_max: Annotated[int, Bounds(1, 1_000_000)] = 10_000
     """Client connections of one process; one more is refused with 503."""
+    log_format: Literal["text", "json"] = "text"
+    """What the gateway writes to stderr: lines for people, or one JSON object for each event."""
+    log_calls: bool | None = None
+    """A line for each call that has ended; absent: in JSON only."""
+    log_content: bool = False
+    """The beginning of each request and whole answer in these lines (JSON only): personal data."""
     write_timeout: Annotated[Seconds, Bounds(0, above=True)] = 60.0
     """A client that reads nothing of its answer for so long loses its connection."""
 

@@ -15,6 +15,7 @@ from headgate.layers.cache_settings import (
     CacheConfig,
     ModelCacheConfig,
     SemanticConfig,
+    ignored_fields,
     policy_of,
 )
 
@@ -133,6 +134,8 @@ class MetricsConfig:
 
     naming: Literal["compat"] = "compat"
     """Metric names on /metrics: the seed's own, unsuffixed."""
+    calls_kept: Annotated[int, Bounds(0, 100_000)] = 1000
+    """Calls that the log of calls remembers: so many hits, and so many others; 0: none."""
 
 
 __all__ = [
@@ -146,5 +149,6 @@ __all__ = [
     "ModelCacheConfig",
     "RetryConfig",
     "SemanticConfig",
+    "ignored_fields",
     "policy_of",
 ]
