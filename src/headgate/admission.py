@@ -31,7 +31,8 @@ from headgate.core.fingerprint import (
 from headgate.core.rewrite import renamed
 from headgate.core.verdict import LIMIT_FIELDS
 from headgate.errors import BadRequest
-from headgate.layers.settings import ignored_fields, policy_of
+from headgate.layers.cache_settings import ignored_fields
+from headgate.layers.settings import policy_of
 from headgate.providers.settings import DEFAULT_BASE_URLS
 from headgate.routing import Routes
 from headgate.types import (

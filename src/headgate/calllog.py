@@ -242,10 +242,18 @@ class CallLog:
             return None if request.question is None else _question(call.model, request.question)
         if len(request.body) > BODY_MAX_BYTES:
             return None
-        body = _decode(request.body)
-        fields = without_shape(call.operation, body, usage_is_asked=True)
-        kept = {name: value for name, value in fields.items() if name not in self.sources.ignored}
-        return {**kept, "model": call.model, **dict(_sent_beside(call.operation, request))}
+        fields = _decode(request.body)
+        if "stream" in fields or "stream_options" in fields:
+            fields = without_shape(call.operation, fields, usage_is_asked=True)
+        for name in self.sources.ignored:
+            fields.pop(name, None)
+        fields["model"] = call.model
+        for header in request.headers:
+            if header[0] in BEHAVIOUR_HEADERS:
+                fields[header[0].decode()] = header[1].decode("latin-1")
+        if "?" in request.path:
+            fields["query"] = request.path
+        return fields
 
 
 def _text(content: bytes) -> str:
@@ -255,17 +263,6 @@ def _text(content: bytes) -> str:
 def _question(model: str, question: tuple[Any, Any]) -> dict[str, Any]:
     prompt, params = question
     return {**(params or {}), "model": model, "prompt": prompt}
-
-
-def _sent_beside(operation: str, request: WireRequest) -> Iterator[tuple[str, str]]:
-    """Headers and a query that are part of the key, and the operation."""
-    yield "operation", operation
-    for name, value in request.headers:
-        if name in BEHAVIOUR_HEADERS:
-            yield name.decode(), value.decode("latin-1")
-    query = request.path.partition("?")[2]
-    if query:
-        yield "query", query
 
 
 def is_in_scope(record: CallRecord, other: CallRecord) -> bool:

@@ -185,6 +185,9 @@ def _differing(other: CallRecord, record: CallRecord) -> list[Change]:
     if other.print is None or record.print is None:
         return []
     differs = changes(other.print, record.print)
+    if other.operation != record.operation:
+        was_now = other.operation, record.operation
+        differs.insert(0, Change("operation", "changed", *was_now, is_shown=True))
     was, now = other.controls.namespace, record.controls.namespace
     if was != now:
         differs.insert(0, Change("namespace", was=was, now=now, is_shown=True))

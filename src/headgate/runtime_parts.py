@@ -14,7 +14,7 @@ from headgate import pipeline
 from headgate.calllog import CallLog, Sources
 from headgate.clock import Clock
 from headgate.config import Config, ProviderConfig
-from headgate.layers.settings import ignored_fields
+from headgate.layers.cache_settings import ignored_fields
 from headgate.ledger import Ledger
 from headgate.pipeline import Resilience
 from headgate.pricing import Prices
@@ -63,7 +63,7 @@ def _call_log(
         ignored_fields(config.cache),
     )
     known = None if before is None else before.calls
-    return CallLog(config.metrics.calls_kept, clock, sources, ledger.prefix, known)
+    return CallLog(config.calls.keep, clock, sources, ledger.prefix, known)
 
 
 def _ledger(config: Config, clock: Clock, before: Parts | None) -> Ledger:

@@ -69,7 +69,8 @@ ROOMS = {
     "invocation": "portal config core types",
     "decorating": "invocation",
     "routing": "config providers.settings types errors",
-    "admission": "admission routing config layers.settings providers.settings core types errors",
+    "admission": "admission routing config layers.settings layers.cache_settings "
+    "providers.settings core types errors",
     # What tokens cost; the table of prices is loaded off the path of calls.
     "pricing": "pricing routing config providers.settings core clock",
     # The stack, and what keeps it running.
@@ -78,7 +79,7 @@ ROOMS = {
     "resilience_settings config metrics core types clock",
     "runtime_numbers": "layers.settings stores.base",
     "guard_numbers": "guards core",
-    "runtime_parts": "ledger calllog layers.settings pricing stores.ledger pipeline config "
+    "runtime_parts": "ledger calllog layers.cache_settings pricing stores.ledger pipeline config "
     "providers.settings providers.wire providers.wire_client stores.base stores.memory "
     "stores.sqlite stores.tiers types clock",
     # It makes the transport of the SDKs when one is asked for: no other room imports a surface.

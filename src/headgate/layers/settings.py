@@ -15,7 +15,6 @@ from headgate.layers.cache_settings import (
     CacheConfig,
     ModelCacheConfig,
     SemanticConfig,
-    ignored_fields,
     policy_of,
 )
 
@@ -134,8 +133,6 @@ class MetricsConfig:
 
     naming: Literal["compat"] = "compat"
     """Metric names on /metrics: the seed's own, unsuffixed."""
-    calls_kept: Annotated[int, Bounds(0, 100_000)] = 1000
-    """Calls that the log of calls remembers: so many hits, and so many others; 0: none."""
 
 
 __all__ = [
@@ -149,6 +146,5 @@ __all__ = [
     "ModelCacheConfig",
     "RetryConfig",
     "SemanticConfig",
-    "ignored_fields",
     "policy_of",
 ]

@@ -45,7 +45,7 @@ class LogLines:
     def __init__(self, config: Config, fd: int = _STDERR, clock: Clock | None = None) -> None:
         server = config.server
         self.is_json = server.log_format == "json"
-        self.shows_calls = self.is_json if server.log_calls is None else server.log_calls
+        self.shows_calls = self.is_json if server.log_calls == "auto" else server.log_calls == "on"
         self.shows_content = server.log_content
         self.redactor = Redactor(secrets_of(config))
         self.dropped = 0
