@@ -61,6 +61,8 @@ class Hit(NamedTuple):
 class CallRecord(Struct):
     """One call. Times are seconds of the monotonic clock."""
 
+    number: int
+    """In the order of beginning, hits of memory included."""
     name: str
     operation: str
     model: str
@@ -134,7 +136,7 @@ class CallLog:
         """A call enters the stack."""
         account.trail = trail = Trail(self.clock.monotonic)
         record = CallRecord(
-            account.name, call.operation, call.model, call.key, call.scope, call.streamed,
+            next(self._numbers), account.name, call.operation, call.model, call.key, call.scope, call.streamed,
             started_s, call.controls, call.bypass, 0, self.sources.moment(), trail,
         )  # fmt: skip
         if self.most and call.key and isinstance(call.request, Invocation):
@@ -173,7 +175,7 @@ class CallLog:
         """The calls that are kept, oldest first by their beginning."""
         # `copy` is one C call that runs no Python: others may append meanwhile.
         found = [*self._others.copy(), *map(self.record_of, self._hits.copy())]
-        return sorted(found, key=lambda record: record.started_s)
+        return sorted(found, key=lambda record: record.number)
 
     def entered(self) -> list[CallRecord]:
         """Those of them that memory did not answer at once, in the order of their end."""
@@ -191,7 +193,7 @@ class CallLog:
             hit=True, age_s=max(0.0, now_s - created_s), ttl_s=expires_s - now_s, target=target
         )
         return CallRecord(
-            f"{self.name}-h{told.number:x}", plan.operation, plan.model, plan.key, plan.scope,
+            told.number, f"{self.name}-h{told.number:x}", plan.operation, plan.model, plan.key, plan.scope,
             plan.streamed, told.started_s, trail=trail, head_s=told.ended_s, ended_s=told.ended_s,
             provenance=provenance, status=200,
         )  # fmt: skip

@@ -81,7 +81,7 @@ class Causes:
 
 
 def _before(record: CallRecord, found: list[CallRecord]) -> Iterator[CallRecord]:
-    earlier = (other for other in reversed(found) if other.started_s < record.started_s)
+    earlier = (other for other in reversed(found) if other.number < record.number)
     return itertools.islice(earlier, COMPARED_MAX)
 
 
@@ -108,12 +108,12 @@ def _same_key(record: CallRecord, log: Iterable[CallRecord]) -> Cause | None:
         other
         for other in log
         if other.scope == record.scope
-        and other.started_s < record.started_s
+        and other.number < record.number
         and not (other.provenance.hit or other.provenance.collapsed)
     ]
     if not (earlier and record.key):
         return None
-    last = max(earlier, key=lambda other: other.started_s)
+    last = max(earlier, key=lambda other: other.number)
     reason, text = _fate(record, last)
     return Cause(reason, text, last.name, record.started_s - last.started_s)
 
@@ -162,11 +162,11 @@ def _removal(record: CallRecord, last: CallRecord) -> tuple[str, str]:
 
 def _nearest(record: CallRecord, log: Iterable[CallRecord]) -> Cause | None:
     """The most alike of the earlier calls that ask the same, by what differs."""
-    found: list[tuple[int, float, CallRecord, list[Change]]] = []
+    found: list[tuple[int, int, CallRecord, list[Change]]] = []
     for other in log:
         if _is_comparable(record, other):
             differs = _differing(other, record)
-            found.append((len(differs), -other.started_s, other, differs))
+            found.append((len(differs), -other.number, other, differs))
     if not found:
         return None
     _, _, other, differs = min(found, key=lambda one: one[:2])
