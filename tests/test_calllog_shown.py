@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from decimal import Decimal
 from typing import Any
 
 import openai
@@ -20,7 +21,7 @@ from headgate.runtime import Runtime
 from headgate.testing import FakeClock, FakeProvider, Status
 
 QUESTION: Any = [{"role": "user", "content": "Capital of France?"}]
-PRICES = {"m": PriceConfig(input="1", output="2")}  # type: ignore[arg-type]
+PRICES = {"m": PriceConfig(input=Decimal(1), output=Decimal(2))}
 
 
 @pytest.fixture

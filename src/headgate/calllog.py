@@ -136,8 +136,8 @@ class CallLog:
         """A call enters the stack."""
         account.trail = trail = Trail(self.clock.monotonic)
         record = CallRecord(
-            next(self._numbers), account.name, call.operation, call.model, call.key, call.scope, call.streamed,
-            started_s, call.controls, call.bypass, 0, self.sources.moment(), trail,
+            next(self._numbers), account.name, call.operation, call.model, call.key, call.scope,
+            call.streamed, started_s, call.controls, call.bypass, 0, self.sources.moment(), trail,
         )  # fmt: skip
         if self.most and call.key and isinstance(call.request, Invocation):
             # Its callable may change what it was asked.
@@ -193,8 +193,8 @@ class CallLog:
             hit=True, age_s=max(0.0, now_s - created_s), ttl_s=expires_s - now_s, target=target
         )
         return CallRecord(
-            told.number, f"{self.name}-h{told.number:x}", plan.operation, plan.model, plan.key, plan.scope,
-            plan.streamed, told.started_s, trail=trail, head_s=told.ended_s, ended_s=told.ended_s,
+            told.number, f"{self.name}-h{told.number:x}", plan.operation, plan.model, plan.key,
+            plan.scope, plan.streamed, told.started_s, trail=trail, head_s=told.ended_s, ended_s=told.ended_s,
             provenance=provenance, status=200,
         )  # fmt: skip
 

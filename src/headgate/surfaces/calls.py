@@ -31,7 +31,7 @@ class Asked(Struct, frozen=True):
     model: str = ""
     cache: str = ""
     """How the cache took part: hit, miss, ..."""
-    slow_s: float = 0.0
+    slow_s: float | None = None
     """Only calls that took at least so long; the slowest first."""
 
 
@@ -44,7 +44,7 @@ def read_asked(fields: Mapping[str, str]) -> Asked:
     if not (limit.isascii() and limit.isdigit() and 1 <= int(limit[:9]) <= LIMIT_MAX):
         raise BadRequest(f'"limit" must be a number from 1 to {LIMIT_MAX}')
     try:
-        slow_s = parse_duration(fields["slow"] or SLOW_S) if "slow" in fields else 0.0
+        slow_s = parse_duration(fields["slow"] or SLOW_S) if "slow" in fields else None
     except ValueError as error:
         raise BadRequest(str(error)) from None
     wanted = {name: fields.get(name, "") for name in ("call", "model", "cache")}
@@ -61,7 +61,7 @@ def shown_calls(runtime: Runtime, asked: Asked) -> dict[str, Any]:
     if asked.call and not found:
         message = f"no call {asked.call[:40]!r} is among the last ones that this process remembers"
         raise BadRequest(message, status=404, code="no_such_call")
-    if asked.slow_s:
+    if asked.slow_s is not None:
         found.sort(key=_took_s, reverse=True)
     shown = []
     for record in found:
@@ -77,7 +77,7 @@ def _is_asked(record: CallRecord, asked: Asked) -> bool:
     return (
         asked.call in ("", record.name)
         and asked.model in ("", record.model)
-        and _took_s(record) >= asked.slow_s
+        and _took_s(record) >= (asked.slow_s or 0.0)
     )
 
 
