@@ -194,8 +194,8 @@ class CallLog:
         )
         return CallRecord(
             told.number, f"{self.name}-h{told.number:x}", plan.operation, plan.model, plan.key,
-            plan.scope, plan.streamed, told.started_s, trail=trail, head_s=told.ended_s, ended_s=told.ended_s,
-            provenance=provenance, status=200,
+            plan.scope, plan.streamed, told.started_s, trail=trail, head_s=told.ended_s,
+            ended_s=told.ended_s, provenance=provenance, status=200,
         )  # fmt: skip
 
     def price(self, record: CallRecord) -> None:
