@@ -87,7 +87,7 @@ def test_what_is_not_taken_is_an_error_and_no_redirect_is_followed(
 def test_an_address_that_does_not_answer_takes_no_longer_than_it_may() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/"
-        with pytest.raises(OSError):
+        with pytest.raises(OSError, match="timed out"):
             Webhook(url, timeout_s=0.05)(LOUD)
 
 
@@ -104,15 +104,17 @@ def test_a_monitor_goes_on_while_its_address_is_gone_and_does_not_print_it(
     caplog: pytest.LogCaptureFixture, receiver: Receiver
 ) -> None:
     gateway, clock = Gateway(), FakeClock()
-    gone = f"http://127.0.0.1:{refusing_port()}/hook-canary"
-    monitors = [
-        Monitor(gateway.stats, Settings(webhook=url), clock=clock) for url in (gone, receiver.url)
-    ]
-    for _ in range(3):
-        gateway.came(100, errors=50)
-        clock.advance(300)
-        for monitor in monitors:
-            monitor.look()
+    with refusing_port() as port:
+        gone = f"http://127.0.0.1:{port}/hook-canary"
+        monitors = [
+            Monitor(gateway.stats, Settings(webhook=url), clock=clock)
+            for url in (gone, receiver.url)
+        ]
+        for _ in range(3):
+            gateway.came(100, errors=50)
+            clock.advance(300)
+            for monitor in monitors:
+                monitor.look()
     assert [monitor.failures for monitor in monitors] == [2, 0]
     assert len(receiver.taken) == 2
     assert "canary" not in caplog.text

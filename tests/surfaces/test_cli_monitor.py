@@ -61,6 +61,7 @@ def test_a_wrong_option_is_usage(
 
 
 def test_a_gateway_that_is_not_there_is_told_at_once(capsys: pytest.CaptureFixture[str]) -> None:
-    told = Told(capsys, "monitor", "--url", f"http://127.0.0.1:{refusing_port()}")
+    with refusing_port() as port:
+        told = Told(capsys, "monitor", "--url", f"http://127.0.0.1:{port}")
     assert told.code == 1
     assert "no gateway answers" in told.err
