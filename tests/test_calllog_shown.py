@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from decimal import Decimal
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import openai
 import pytest
 from calling import FAKE, Asker
-from gates import Gate
+from gates import ONE_ATTEMPT, Gate
 from oracle import until
 
 from headgate.calllog_causes import Cause
@@ -18,7 +19,7 @@ from headgate.config import Config, PriceConfig, ProviderConfig
 from headgate.core.difference import Change
 from headgate.layers.settings import BreakerConfig, RetryConfig
 from headgate.runtime import Runtime
-from headgate.testing import FakeClock, FakeProvider, Status
+from headgate.testing import Answer, FakeClock, FakeProvider, Status
 
 QUESTION: Any = [{"role": "user", "content": "Capital of France?"}]
 PRICES = {"m": PriceConfig(input=Decimal(1), output=Decimal(2))}
@@ -114,6 +115,42 @@ def test_a_stream_whose_client_leaves_is_cancelled(gate: Gate, ask: Callable[...
     one = last(gate)
     assert one["error"] in ("", "cancelled")
     assert one["stream"]
+
+
+def test_calls_that_joined_one_under_way_are_shown_as_such(
+    gate: Gate, provider: FakeProvider, ask: Callable[..., Any]
+) -> None:
+    provider.script(Answer(delay_s=0.5))
+    threads = [threading.Thread(target=ask) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(provider.calls) == 1
+    last(gate, 3)
+    found = gate.get("/api/calls").json["calls"]
+    # One that came late is a hit.
+    assert {one["cache"] for one in found} <= {"miss", "joined", "hit"}
+    (leader,) = [one for one in found if one["cache"] == "miss"]
+    for one in found:
+        if one is not leader:
+            assert (one["attempts"], one["why"]["reason"]) == ([], one["cache"])
+            assert one["saved_usd"] == leader["cost_usd"]
+
+
+def test_a_stale_answer_is_shown_with_the_attempts_it_stood_in_for() -> None:
+    clock = FakeClock()
+    with FakeProvider() as provider:
+        settings = ProviderConfig(kind="openai", base_url=provider.base_url)
+        with Asker(clock, providers={"openai": settings}, **ONE_ATTEMPT) as asker:
+            asker.ask()
+            clock.advance(3_700)
+            provider.script(Status(503))
+            record = asker.ask(("cache-control", "stale-if-error=600"))
+            one = asker.shown(record)
+            assert (one["cache"], one["status"]) == ("stale", 200)
+            assert [it["outcome"] for it in one["attempts"]] == ["unavailable"]
+            assert asker.why(record).reason == "stale"
 
 
 def test_a_refusal_is_shown_without_attempts() -> None:

@@ -49,14 +49,14 @@ class ServerConfig:
     """How long a request body may stand still before 408; all of it may take ten times as long."""
     connections_max: Annotated[int, Bounds(1, 1_000_000)] = 10_000
     """Client connections of one process; one more is refused with 503."""
+    write_timeout: Annotated[Seconds, Bounds(0, above=True)] = 60.0
+    """A client that reads nothing of its answer for so long loses its connection."""
     log_format: Literal["text", "json"] = "text"
     """What the gateway writes to stderr: lines for people, or one JSON object for each event."""
     log_calls: Literal["auto", "on", "off"] = "auto"
     """A line for each call that has ended; auto: in JSON only."""
     log_content: bool = False
     """The beginning of each request and whole answer in these lines (JSON only): personal data."""
-    write_timeout: Annotated[Seconds, Bounds(0, above=True)] = 60.0
-    """A client that reads nothing of its answer for so long loses its connection."""
 
 
 @dataclass(frozen=True)
