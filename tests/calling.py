@@ -24,9 +24,10 @@ class Asker:
     def __init__(self, clock: Clock | None = None, **blocks: Any) -> None:
         self.runtime = Runtime(Config(**{"providers": FAKE, **blocks}), clock=clock)
         self._runner = asyncio.Runner()
+        self.runtime.portal.adopt(self._runner.get_loop())
 
     def close(self) -> None:
-        self.runtime.close()
+        self._runner.run(self.runtime.aclose())
         self._runner.close()
 
     def __enter__(self) -> Asker:
