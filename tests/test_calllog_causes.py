@@ -66,7 +66,7 @@ def test_text_that_differs_is_named_and_not_shown(asker: Asker) -> None:
     system = [{"role": "system", "content": "It is 12:01."}, CHAT[1]]
     cause = asker.why(asker.ask(messages=system, tools=changed))
     fields = [change.field for change in cause.differs]
-    assert fields == ["messages[0].content", "tools[0].function.description"]
+    assert fields == ["messages[0]", "tools[0].function.description"]
     assert "New." not in repr(cause)
 
 

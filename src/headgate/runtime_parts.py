@@ -59,7 +59,7 @@ def _call_log(
     memory = tiers.memory
     sources = Sources(
         ledger.price,
-        lambda: (tiers.generation, memory.stats().evictions),
+        lambda: (tiers.generation, memory.evictions),
         ignored_fields(config.cache),
     )
     known = None if before is None else before.calls

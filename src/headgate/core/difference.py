@@ -18,7 +18,8 @@ from headgate.core.canonical import canonical
 NODES_MAX = 200
 """Values of one request that are told apart; the rest is compared as a whole."""
 ITEMS_MAX = 24
-"""Items of one array that are told apart, the last of them standing for all that follow."""
+"""Items of one array that are told apart. Of a longer one the last stands for all that follow; of
+messages the last but one does, and the last for itself."""
 DEPTH_MAX = 4
 SHOWN_MAX = 20
 """Differences of one pair that are named."""
@@ -30,7 +31,8 @@ SETTINGS = frozenset(
 """Fields of the request itself whose value may be shown where it is a number, true or false."""
 CHOICES = frozenset(["model", "encoding_format", "service_tier", "reasoning_effort", "verbosity"])
 """And those where it may be a word."""
-_ANCHORS = ("messages", "input", "contents", "prompt")
+_PROMPTS = ("messages", "input", "contents", "prompt")
+"""Fields that hold the prompt; each message counts as one value."""
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,39}")
 _SCALARS = frozenset({int, float, bool, type(None)})
 _WORD_MAX = 64
@@ -72,18 +74,39 @@ def print_of(fields: Mapping[str, Any]) -> Print:
     """The print of a parsed request. What is no JSON is the caller's mistake."""
     budget = _Budget()
     budget.left -= len(fields)
-    tree = {name: _field(name, value, budget) for name, value in fields.items()}
-    return Print(_anchor(fields), tree, NODES_MAX - budget.left)
+    tree: dict[str, Any] = {}
+    # Spelled out, as every miss passes here: functions would double what it takes.
+    for name, value in fields.items():
+        kind = type(value)
+        if kind is str:
+            is_shown = name in CHOICES and _is_word(value)
+            tree[name] = (value, kind) if is_shown else hash(value)
+        elif kind in _SCALARS and name in SETTINGS:
+            # With its type: 1, 1.0 and true are three requests.
+            tree[name] = value, kind
+        elif kind is list and name in _PROMPTS:
+            budget.left -= min(len(value), ITEMS_MAX)
+            tree[name] = _messages(value)
+        else:
+            tree[name] = _node(value, DEPTH_MAX, budget)
+    return Print(_anchor(tree), tree, NODES_MAX - budget.left)
 
 
-def _field(name: str, value: Any, budget: _Budget) -> Any:
-    """A setting's value with its type (1, 1.0 and true are three requests), else a node."""
-    kind = type(value)
-    if kind in _SCALARS and name in SETTINGS:
-        return value, kind
-    if kind is str and name in CHOICES and _is_word(value):
-        return value, kind
-    return _node(value, DEPTH_MAX, budget)
+def _anchor(tree: dict[str, Any]) -> int:
+    for name in _PROMPTS:
+        found = tree.get(name)
+        if found:
+            last = found[-1] if type(found) is list else found
+            return last if type(last) is int else hash(repr(last))
+    return 0
+
+
+def _messages(value: list[Any]) -> list[int]:
+    """One number for each; of a long list the last one for itself, and one for the middle."""
+    if len(value) <= ITEMS_MAX:
+        return [hash(item) for item in map(canonical, value)]
+    first = [hash(item) for item in map(canonical, value[: ITEMS_MAX - 2])]
+    return [*first, hash(canonical(value[ITEMS_MAX - 2 : -1])), hash(canonical(value[-1]))]
 
 
 def _is_word(value: str) -> bool:
@@ -110,18 +133,6 @@ def _items(value: list[Any], depth: int, budget: _Budget) -> list[Any]:
         return [_node(item, depth - 1, budget) for item in value]
     first = [_node(item, depth - 1, budget) for item in value[: ITEMS_MAX - 1]]
     return [*first, hash(canonical(value[ITEMS_MAX - 1 :]))]
-
-
-def _anchor(fields: Mapping[str, Any]) -> int:
-    for name in _ANCHORS:
-        value = fields.get(name)
-        if value:
-            last = value[-1] if type(value) is list else value
-            if type(last) is dict and type(last.get("content")) is str:
-                # Its hash is known by now: a string keeps it.
-                last = last["content"]
-            return hash(last) if type(last) is str else hash(canonical(last))
-    return 0
 
 
 def changes(earlier: Print, later: Print) -> list[Change]:
