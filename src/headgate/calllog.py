@@ -117,6 +117,9 @@ class CallLog:
         self._nodes: int = 0 if before is None else before._nodes
         self._numbers: Iterator[int] = itertools.count(1) if before is None else before._numbers
         self._born_s: float = clock.monotonic() if before is None else before._born_s
+        # Once, or a call would be shown at another moment each time.
+        self.epoch_offset_s: float = clock.epoch() - clock.monotonic()
+        """What makes seconds since 1970 of a moment of the monotonic clock."""
         self._keep_hit = self._hits.append
 
     @property
@@ -188,7 +191,7 @@ class CallLog:
         plan, (usage, target, created_s, expires_s) = told.plan, told.entry
         trail = Trail(self.clock.monotonic)
         trail.rows.append(spared_row(Spared(AVOIDED_EXACT, target, usage)))
-        now_s = told.ended_s + self.epoch_offset_s()
+        now_s = told.ended_s + self.epoch_offset_s
         provenance = Provenance(
             hit=True, age_s=max(0.0, now_s - created_s), ttl_s=expires_s - now_s, target=target
         )
@@ -213,10 +216,6 @@ class CallLog:
         """Which process this is, and for how long."""
         uptime_s = self.clock.monotonic() - self._born_s
         return {"instance": self.name, "uptime_s": round(uptime_s, 3)}
-
-    def epoch_offset_s(self) -> float:
-        """What makes seconds since 1970 of a moment of the monotonic clock."""
-        return self.clock.epoch() - self.clock.monotonic()
 
     def _take_print(self, record: CallRecord, call: Call) -> None:
         try:

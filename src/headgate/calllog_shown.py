@@ -25,7 +25,7 @@ def described(record: CallRecord, log: CallLog) -> dict[str, Any]:
     trail = record.trail
     rows: Sequence[Row] = [] if trail is None else trail.rows
     tries: Sequence[Try] = [] if trail is None else trail.tries
-    at = datetime.fromtimestamp(record.started_s + log.epoch_offset_s(), UTC)
+    at = datetime.fromtimestamp(record.started_s + log.epoch_offset_s, UTC)
     cache, why = _cache(record)
     return {
         "call": record.name,
