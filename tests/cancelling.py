@@ -254,7 +254,8 @@ class Series:
         if waiting and scene.healthy is not None and is_due:
             caller.cancel()
             moments.was_due = True
-            _, waiting = await asyncio.wait({caller})
+        if waiting:
+            _, waiting = await asyncio.wait(waiting, timeout=_CALL_MAX_S)
         assert not waiting, f"{about}: it never ends: {waiting}"
         return Struck(caller, others)
 

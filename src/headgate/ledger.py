@@ -71,7 +71,8 @@ class Ledger:
         self._totals: Totals = Totals() if before is None else before._totals
         self._hits: deque[_Hit] = deque() if before is None else before._hits
         self._late: deque[Booked] = deque() if before is None else before._late
-        self._prefix = f"{int(clock.random() * 2**48):012x}"
+        self.prefix = f"{int(clock.random() * 2**48):012x}"
+        """Of the names of its calls: no two processes have the same."""
         self._numbers = itertools.count(1)
         self._period = 0
         self._saved: dict[tuple[str, Usage], bytes] = {}
@@ -89,7 +90,7 @@ class Ledger:
 
     def name(self) -> str:
         """For one more call: the same twice in no two processes."""
-        return f"{self._prefix}-{next(self._numbers):x}"
+        return f"{self.prefix}-{next(self._numbers):x}"
 
     def book(self, name: str, call: Call, rows: Sequence[Row]) -> None:
         """The rows of one call, or later ones of it."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from headgate.calllog import CallLog
 from headgate.clock import Clock
 from headgate.config import Config
 from headgate.core.allowance import AllowanceSettings
@@ -88,9 +89,11 @@ def limits(config: Config, clock: Clock) -> Limits:
     )
 
 
-def observed(metrics: Metrics, ledger: Ledger, clock: Clock) -> Placed:
-    """The layer that counts and books."""
-    layer = observe(metrics, clock, ledger)
+def observed(
+    metrics: Metrics, ledger: Ledger, clock: Clock, calls: CallLog | None = None
+) -> Placed:
+    """The layer that counts and books, and keeps the log of calls."""
+    layer = observe(metrics, clock, ledger, calls)
     return Placed("observe", layer, "above all: counts hits and refusals too")
 
 

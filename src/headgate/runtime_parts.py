@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from headgate import pipeline
+from headgate.calllog import CallLog, Sources
 from headgate.clock import Clock
 from headgate.config import Config, ProviderConfig
+from headgate.layers.cache_settings import ignored_fields
 from headgate.ledger import Ledger
 from headgate.pipeline import Resilience
 from headgate.pricing import Prices
@@ -34,6 +36,7 @@ class Parts(NamedTuple):
     wires: dict[str, Wire]
     resilience: Resilience
     ledger: Ledger
+    calls: CallLog
 
 
 def open_parts(config: Config, clock: Clock, before: Parts | None = None) -> Parts:
@@ -44,7 +47,23 @@ def open_parts(config: Config, clock: Clock, before: Parts | None = None) -> Par
         if settings.kind != "fake"
     }
     tiers, guarded = _tiers(config, clock, before), _resilience(config, clock, before)
-    return Parts(config, tiers, wires, guarded, _ledger(config, clock, before))
+    ledger = _ledger(config, clock, before)
+    log = _call_log(config, clock, tiers, ledger, before)
+    return Parts(config, tiers, wires, guarded, ledger, log)
+
+
+def _call_log(
+    config: Config, clock: Clock, tiers: Tiers, ledger: Ledger, before: Parts | None
+) -> CallLog:
+    """What it holds goes on in any case."""
+    memory = tiers.memory
+    sources = Sources(
+        ledger.price,
+        lambda: (tiers.generation, memory.evictions),
+        ignored_fields(config.cache),
+    )
+    known = None if before is None else before.calls
+    return CallLog(config.calls.keep, clock, sources, ledger.prefix, known)
 
 
 def _ledger(config: Config, clock: Clock, before: Parts | None) -> Ledger:

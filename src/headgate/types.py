@@ -148,6 +148,8 @@ class Invocation(Struct, frozen=True):
     held_keys: frozenset[bytes] = frozenset()
     """Keys whose calls are in flight above this one in the same context: joining one would wait
     for itself."""
+    question: Any = None
+    """(prompt, params), where they are known: what the key was made of."""
 
 
 class Policy(Struct, frozen=True):

@@ -33,6 +33,7 @@ class Told(Account):
 
     def __init__(self) -> None:
         self.attempts: list[Attempt] = []
+        self.trail = None
 
     def tried(self, attempt: Attempt) -> None:
         self.attempts.append(attempt)

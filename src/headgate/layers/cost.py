@@ -24,12 +24,19 @@ def cost(below: Service) -> Service:
         account: Account | None = call.account
         if account is None or isinstance(call.request, Invocation):
             return await below(call)
+        trail = account.trail
+        attempt = None if trail is None else trail.begin(call.target.name)
 
         def over(outcome: Outcome, reply: Reply | None) -> None:
+            if trail is not None and attempt is not None:
+                trail.end(attempt, outcome, reply)
             if outcome.sent:
                 account.tried(_attempt(call, outcome, reply))
 
-        return await followed(below, call, over)
+        reply = await followed(below, call, over)
+        if trail is not None and attempt is not None:
+            trail.first(attempt)
+        return reply
 
     return service
 

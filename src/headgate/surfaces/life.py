@@ -19,6 +19,7 @@ from headgate.runtime import Runtime
 from headgate.surfaces import terminal
 from headgate.surfaces.connection import Connection, Connections, limits_of
 from headgate.surfaces.gateway import Gateway
+from headgate.surfaces.logs import LogLines
 from headgate.surfaces.reload import Reload, Source
 
 ENDING_S = 5.0
@@ -30,11 +31,17 @@ _LOOK_S = 0.05
 _HELD = frozenset({signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGQUIT})
 
 
-def begin(config: Config, source: Source, hurry_signal: int | None = None) -> Life:
-    """The server of one process; `source` is what a reload reads."""
-    gateway = Gateway(Runtime(config))
+def begin(
+    config: Config, source: Source, hurry_signal: int | None = None, lines: LogLines | None = None
+) -> Life:
+    """The server of one process; `source` is what a reload reads, `lines` where it is written down
+    what happens (without: stderr)."""
+    runtime = Runtime(config)
+    if lines is not None:
+        lines.follow(runtime.calls)
+    gateway = Gateway(runtime)
     connections = Connections(limits_of(config.server))
-    reload = Reload(gateway, source, terminal.warn)
+    reload = Reload(gateway, source, terminal.warn if lines is None else lines.say)
     return Life(uvicorn_settings(gateway, connections), gateway, connections, reload, hurry_signal)
 
 
@@ -66,6 +73,7 @@ def uvicorn_settings(gateway: Gateway, connections: Connections) -> uvicorn.Conf
         http=connections,  # type: ignore[arg-type]
         ws="none",
         lifespan="on",
+        log_config=None,
         log_level="warning",
         access_log=False,
         server_header=False,

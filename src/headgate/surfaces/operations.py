@@ -16,6 +16,7 @@ from headgate.core.units import parse_duration
 from headgate.errors import BadRequest, UpstreamGarbled, WrongMethod
 from headgate.runtime import Runtime
 from headgate.stream import Whole
+from headgate.surfaces.calls import read_asked, shown_calls
 from headgate.surfaces.exposition import Exposition
 from headgate.surfaces.guard import require_admin
 from headgate.surfaces.readiness import Readiness
@@ -63,6 +64,7 @@ class Operations:
             "/health/readiness": ready,
             "/metrics": Route("GET", False, self._metrics),
             "/api/metrics/llm": Route("GET", True, self._numbers),
+            "/api/calls": Route("GET", True, self._calls),
             "/api/admin/clear-cache": Route("POST", True, self._clear),
             "/api/admin/cache": Route("GET", True, self._list),
             "/api/admin/breakers": Route("POST", True, self._force),
@@ -99,7 +101,15 @@ class Operations:
     async def _numbers(self, scope: dict[str, Any], body: bytes) -> Answer:
         # A disk tier is asked how much it holds, and may keep whoever asks waiting.
         numbers = await self._runtime.off_loop(self._runtime.stats)
-        return Answer(200, msgspec.json.encode({**numbers, "reload": self._readiness.reload()}))
+        process = self._runtime.calls.process()
+        more = {"reload": self._readiness.reload(), "process": process}
+        return Answer(200, msgspec.json.encode({**numbers, **more}))
+
+    async def _calls(self, scope: dict[str, Any], body: bytes) -> Answer:
+        """Calls of the log, the last one first; with `call` one of them."""
+        asked = read_asked(_query(scope["query_string"]))
+        shown = await self._runtime.off_loop(functools.partial(shown_calls, self._runtime, asked))
+        return Answer(200, msgspec.json.encode(shown))
 
     async def _clear(self, scope: dict[str, Any], body: bytes) -> Answer:
         """Removes what the JSON body selects; an empty body means everything."""

@@ -10,15 +10,15 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
 from multiprocessing.context import SpawnProcess
 
 from headgate.errors import ConfigError
-from headgate.surfaces import terminal
 from headgate.surfaces.life import begin, hold_signals, release_signals, settle
+from headgate.surfaces.logs import logged
 from headgate.surfaces.reload import Source
 
 RESTART_PAUSE_S = 0.2
@@ -30,9 +30,13 @@ sent the first one too."""
 
 
 class Workers:
-    """`count` processes that serve `listener` with what `source` has read."""
+    """`count` processes that serve `listener` with what `source` has read; `say` takes lines for
+    people."""
 
-    def __init__(self, source: Source, listener: socket.socket, count: int) -> None:
+    def __init__(
+        self, source: Source, listener: socket.socket, count: int, say: Callable[[str], None]
+    ) -> None:
+        self._say = say
         self._source = source
         self._listener = listener
         self._context = multiprocessing.get_context("spawn")
@@ -74,7 +78,7 @@ class Workers:
         for worker in dead:
             self._workers.remove(worker)
             if not self._is_ending:
-                terminal.warn(f"worker {worker.pid} ended ({worker.exitcode}); starting another")
+                self._say(f"worker {worker.pid} ended ({worker.exitcode}); starting another")
         return bool(dead)
 
     def _heed(self, number: int) -> None:
@@ -104,12 +108,14 @@ class Workers:
 
 def run_worker(source: Source, listener: socket.socket) -> None:
     """The life of one worker process, which is started with its signals held."""
-    life = begin(source.config(), source, _HURRY)
-    life.watch_signals()
-    settle()
-    release_signals()
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    life.run(sockets=[listener])
+    config = source.config()
+    with logged(config) as lines:
+        life = begin(config, source, _HURRY, lines)
+        life.watch_signals()
+        settle()
+        release_signals()
+        threading.Thread(target=_end_with_parent, daemon=True).start()
+        life.run(sockets=[listener])
 
 
 def _end_with_parent() -> None:
