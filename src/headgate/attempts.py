@@ -14,10 +14,11 @@ from msgspec.structs import replace
 from headgate.core.allowance import ATTEMPTS, DEADLINE, FINAL, Allowance
 from headgate.core.attribution import of_error, of_event, of_reply
 from headgate.core.outcome import GOOD, OUTCOMES, Outcome
+from headgate.core.rewrite import renamed
 from headgate.errors import SDK_WAIT_MAX_S, Refused, UpstreamFailed
 from headgate.events import Events
 from headgate.stream import Tap, Whole
-from headgate.types import TARGET, Call, Reply, Route, Service
+from headgate.types import TARGET, Call, Reply, Route, Service, WireRequest
 
 _CLOSES = 300
 _SDKS_REPEAT = frozenset({408, 409, 429})
@@ -126,6 +127,14 @@ class Kept:
         if last is None:
             raise self._refusal or UpstreamFailed("no attempt was made")
         return last
+
+
+def aimed_at(call: Call, route: Route, *, sole: bool = True, queues: bool = True) -> Call:
+    """The call as it goes to one target, which has its own name for the model."""
+    target, request = route.target, call.request
+    if isinstance(request, WireRequest) and target.model != call.target.model:
+        request = replace(request, body=renamed(request.body, target.model))
+    return replace(call, target=target, request=request, sole=sole, queues=queues)
 
 
 async def tried(below: Service, call: Call, wall_s: float) -> Tried:

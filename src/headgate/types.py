@@ -210,6 +210,8 @@ class Call(Struct, frozen=True):
     """Where its attempts are booked as they end; set by observe."""
     sole: bool = True
     """No other target can be tried now: what is to be tried again is tried here."""
+    queues: bool = True
+    """It waits for a place here: no other target of the same model can be tried now."""
 
 
 OPERATIONS = ("chat", "completions", "responses", "embeddings", "messages")

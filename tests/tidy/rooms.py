@@ -67,8 +67,8 @@ ROOMS = {
     "pricing": "pricing routing config providers.settings core clock",
     # The stack, and what keeps it running.
     "resilience_settings": "config layers.settings providers.settings core types",
-    "pipeline": "ledger layers joining providers stores.tiers guards resilience_settings config "
-    "metrics core types clock",
+    "pipeline": "lanes ledger layers joining providers stores.tiers guards resilience_settings "
+    "config metrics core types clock",
     "runtime_numbers": "layers.settings stores.base",
     "guard_numbers": "guards core",
     "runtime_parts": "ledger pricing stores.ledger pipeline config providers.settings "
