@@ -134,7 +134,9 @@ def aimed_at(call: Call, route: Route, *, sole: bool = True, queues: bool = True
     target, request = route.target, call.request
     if isinstance(request, WireRequest) and target.model != call.target.model:
         request = replace(request, body=renamed(request.body, target.model))
-    return replace(call, target=target, request=request, sole=sole, queues=queues)
+    return replace(
+        call, target=target, request=request, sole=sole, queues=queues, set_as=route.model
+    )
 
 
 async def tried(below: Service, call: Call, wall_s: float) -> Tried:

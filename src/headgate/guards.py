@@ -339,7 +339,7 @@ class Guards:
 
     def _slow_limit_s(self, call: Call) -> float | None:
         settings = self._settings
-        if call.model in settings.reasoning:
+        if call.settings_name in settings.reasoning:
             return None
         breaker = settings.breaker
         return breaker.slow_first_token_s if call.streamed else breaker.slow_total_s

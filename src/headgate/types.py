@@ -118,6 +118,8 @@ class Route(Struct, frozen=True):
     weight: float = 0.0
     """Share among the targets of a model; 0: they are asked in their order."""
     role: str = TARGET
+    model: str = ""
+    """Name in the configuration of the model whose settings it has; "": as the call names it."""
 
 
 class WireRequest(Struct, frozen=True):
@@ -212,6 +214,13 @@ class Call(Struct, frozen=True):
     """No other target can be tried now: what is to be tried again is tried here."""
     queues: bool = True
     """It waits for a place here: no other target of the same model can be tried now."""
+    set_as: str = ""
+    """Name in the configuration of the model whose settings this attempt has; "": `model`."""
+
+    @property
+    def settings_name(self) -> str:
+        """Name of the model whose time limits hold, and whether it thinks before it writes."""
+        return self.set_as or self.model
 
 
 OPERATIONS = ("chat", "completions", "responses", "embeddings", "messages")

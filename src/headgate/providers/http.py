@@ -58,7 +58,7 @@ def http_service(
         body = request.body
         if call.streamed and config.ask_stream_usage and not call.usage_wanted:
             body = with_stream_usage(body)
-        within = limits.get(call.model, usual)
+        within = limits.get(call.settings_name, usual)
         answer = await wire.send(request.method, url, headers, body, within)
         if not 200 <= answer.status <= 599:
             await answer.aclose()
