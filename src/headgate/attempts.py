@@ -161,7 +161,8 @@ def failed(last: Tried, allowance: Allowance) -> Reply:
     """The last failure, marked so that the client's own retries do not multiply ours."""
     if last.error is not None:
         last.error.attempts = allowance.attempts
-        last.error.should_retry = None if allowance.denied == DEADLINE else False
+        is_late = allowance.denied == DEADLINE or last.outcome.reason == "deadline"
+        last.error.should_retry = None if is_late else False
     reply = last.hand_on()
     provenance = replace(reply.provenance, attempts=allowance.attempts)
     headers = reply.headers
