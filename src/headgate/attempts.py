@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from headgate.core.allowance import ATTEMPTS, DEADLINE, FINAL, Allowance
 from headgate.core.attribution import of_error, of_event, of_reply
+from headgate.core.idempotency import key_at
 from headgate.core.outcome import GOOD, OUTCOMES, Outcome
 from headgate.core.rewrite import renamed
 from headgate.errors import SDK_WAIT_MAX_S, Refused, UpstreamFailed
@@ -130,10 +131,14 @@ class Kept:
 
 
 def aimed_at(call: Call, route: Route, *, sole: bool = True, queues: bool = True) -> Call:
-    """The call as it goes to one target, which has its own name for the model."""
+    """The call as it goes to one target, which has its own name for the model. A client's own
+    idempotency key is for the first target; any other gets one that follows from it."""
     target, request = route.target, call.request
-    if isinstance(request, WireRequest) and target.model != call.target.model:
-        request = replace(request, body=renamed(request.body, target.model))
+    if isinstance(request, WireRequest):
+        if target.model != call.target.model:
+            request = replace(request, body=renamed(request.body, target.model))
+        if request.name and target.name != call.target.name:
+            request = replace(request, name=key_at(request.name, target.name))
     return replace(
         call, target=target, request=request, sole=sole, queues=queues, set_as=route.model
     )

@@ -233,7 +233,6 @@ def providers(config: Config, wires: Mapping[str, Wire], clock: Clock) -> dict[s
         if settings.kind == "fake":
             services[name] = fake_service(settings, clock)
         else:
-            services[name] = http_service(
-                settings, wires[name], model_limits(settings, config.models)
-            )
+            limits = model_limits(settings, config.models)
+            services[name] = http_service(settings, wires[name], clock, limits)
     return services

@@ -12,6 +12,7 @@ from headgate.errors import UpstreamTimeout
 from headgate.providers.http import http_service, model_limits, wire_limits
 from headgate.providers.wire import Wire, WireLimits, WireReply
 from headgate.routing import Routes
+from headgate.testing import FakeClock
 from headgate.types import Headers
 
 KEYED = ProviderConfig(kind="fake", first_token_timeout=20.0)
@@ -76,7 +77,7 @@ def test_on_the_wire_too_each_has_its_own_limits() -> None:
         "plain": ModelConfig(targets=("b/plain",)),
     }
     config, wire = Config(providers={"a": provider, "b": provider}, models=models), Recording()
-    service = http_service(provider, wire, model_limits(provider, models))
+    service = http_service(provider, wire, FakeClock(), model_limits(provider, models))
     scene = Scene(config, a=service, b=service)
     with pytest.raises(UpstreamTimeout):
         asked(scene)
