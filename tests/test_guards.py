@@ -264,3 +264,13 @@ def test_one_that_a_person_closes_is_heard_of_too(scene: Scene) -> None:
     for state in ("closed", "forced_open", "closed", "open", "reset"):
         scene.guards.force("deployment", "a/m", state, scene.now_s)
     assert heard == [("a", "m")] * 2
+
+
+def test_the_worse_of_endpoint_and_model_says_how_a_target_stands(scene: Scene) -> None:
+    def stands(provider: str, model: str = "m") -> bool:
+        return scene.guards.standing(Target(provider, model), scene.now_s) == 1.0
+
+    scene.call(*[GOOD] * 8, BAD, BAD)
+    assert [stands("a"), stands("a", "other"), stands("b")] == [False, True, True]
+    scene.call(*[GOOD] * 8, *[OUTCOMES["unavailable"]] * 2, call=to("b"))
+    assert [stands("b"), stands("b", "other")] == [False, False]

@@ -18,6 +18,7 @@ from msgspec import Struct, structs
 from headgate.clock import Clock
 from headgate.core.allowance import AllowanceSettings, Budget
 from headgate.core.attribution import of_error
+from headgate.core.balance import standing
 from headgate.core.breaker import CLOSED, FORCED_OPEN, HALF_OPEN, OPEN, PROBING, RELEASED, Breaker
 from headgate.core.breaker_settings import BreakerSettings
 from headgate.core.gate import AUTHENTICATION, LADDERS, THROTTLE, Gate, GateSettings
@@ -250,6 +251,12 @@ class Guards:
         if not self._settings.is_enabled:
             return 0.0
         return _longest_s(self._asked(self._place(call, target), now_s), now_s)
+
+    def standing(self, target: Target, now_s: float) -> float:
+        """How much of its share of calls `target` is to get, as it failed of late: in (0, 1]."""
+        endpoint = self.endpoints.get(target.provider, now_s)
+        deployment = self.deployments.get((target.provider, target.model), now_s)
+        return min(standing(endpoint, now_s), standing(deployment, now_s))
 
     def is_failing(self, call: Call, now_s: float) -> bool:
         """Whether a breaker of `call.target` would refuse now."""

@@ -56,8 +56,12 @@ class _FallingBack:
         # Callables are their caller's business, and SDKs of this process try again by themselves.
         if isinstance(call.request, Invocation) or call.request.send is not None:
             return await self._below(call)
-        left = list(ordered(call.routes, self._seed, next(self._calls))) or [Route(call.target)]
         now_s = self._clock.monotonic()
+        routes = ordered(
+            call.routes, self._seed, next(self._calls),
+            lambda route: self._guards.standing(route.target, now_s),
+        )  # fmt: skip
+        left = list(routes) or [Route(call.target)]
         most_s = call.controls.deadline_s or self._deadline_s
         allowance = Allowance(self._settings, now_s + most_s, is_repeatable=call.repeatable)
         call = replace(call, allowance=allowance)
