@@ -142,7 +142,9 @@ class Admission:
         target = plan.target
         if target.model != plan.asked:
             body = renamed(body, target.model)
-        request = WireRequest(path, body, head.forwarded, head.credential, send=send)
+        request = WireRequest(
+            path, body, head.forwarded, head.credential, send=send, name=head.name
+        )
         return Call(
             operation=plan.operation,
             model=plan.model,

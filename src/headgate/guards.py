@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections import Counter
+from collections.abc import Callable, Collection
 from typing import Self
 
 from msgspec import Struct, structs
@@ -17,7 +18,8 @@ from msgspec import Struct, structs
 from headgate.clock import Clock
 from headgate.core.allowance import AllowanceSettings, Budget
 from headgate.core.attribution import of_error
-from headgate.core.breaker import CLOSED, HALF_OPEN, OPEN, PROBING, RELEASED, Breaker
+from headgate.core.balance import standing
+from headgate.core.breaker import CLOSED, FORCED_OPEN, HALF_OPEN, OPEN, PROBING, RELEASED, Breaker
 from headgate.core.breaker_settings import BreakerSettings
 from headgate.core.gate import AUTHENTICATION, LADDERS, THROTTLE, Gate, GateSettings
 from headgate.core.hedging import Waits
@@ -112,6 +114,8 @@ class Passage:
         for gate, guard, permit in self._held:
             if isinstance(guard, Breaker):
                 guard.answering(permit, now_s, slow=self._slow and gate == DEPLOYMENT)
+                if guard.has_events:
+                    self._guards.note(gate, _name_of(gate, self._place), guard)
 
     def end(self, outcome: Outcome, now_s: float) -> None:
         """The attempt is over."""
@@ -141,10 +145,22 @@ class Passage:
 
 
 class Guards:
-    """The guards of every target, made when they are first needed."""
+    """The guards of every target, made when they are first needed.
 
-    def __init__(self, settings: GuardSettings, clock: Clock) -> None:
+    Numbers of `before` go on, and so does what its guards have learned of every provider but those
+    in `changed`; both may be in use for a while.
+    """
+
+    def __init__(
+        self,
+        settings: GuardSettings,
+        clock: Clock,
+        before: Guards | None = None,
+        changed: Collection[str] = (),
+    ) -> None:
         self.clock = clock
+        self.recovered: Callable[[str, str], None] = _nobody
+        """Told the provider, and its model or "", whose breaker has closed after it was open."""
         self._settings = settings
         self._seed = int(clock.random() * 2**53)
         self.under_way = 0
@@ -171,6 +187,29 @@ class Guards:
         self._waits: Registry[tuple[str, str], Waits] = Registry(
             lambda _, now_s: Waits(), lambda waits, now_s: True
         )
+        self._unsettled: list[Breaker] = []
+        if before is not None:
+            self._succeed(before, changed)
+
+    def _succeed(self, before: Guards, changed: Collection[str]) -> None:
+        self.attempts, self.denials, self.hedges = before.attempts, before.denials, before.hedges
+        self.retries, self.fallbacks = before.retries, before.fallbacks
+        self.transitions = before.transitions
+        self._unsettled = [
+            *self.endpoints.adopt(before.endpoints, lambda provider: provider not in changed),
+            *self.deployments.adopt(before.deployments, lambda key: key[0] not in changed),
+        ]
+        self.credentials.adopt(before.credentials, lambda key: key[0] not in changed)
+        self._waits.adopt(before._waits, lambda key: key[0] not in changed)
+        if before._settings.allowance == self._settings.allowance:
+            self._budgets.adopt(before._budgets, lambda key: key[0] not in changed)
+
+    def _settle(self, now_s: float) -> None:
+        """Gives breakers that were taken over the settings of now; on the home loop, as all that
+        changes them: who makes these guards may be another thread."""
+        for breaker in self._unsettled:
+            breaker.reconfigure(self._settings.breaker, now_s)
+        self._unsettled = []
 
     def admit(self, call: Call, now_s: float) -> Passage | None:
         """Leave to ask `call.target`; None for a callable that nothing guards.
@@ -178,6 +217,8 @@ class Guards:
         Raises BreakerOpen, and RateLimited for a credential that is throttled or used up.
         """
         settings = self._settings
+        if self._unsettled:
+            self._settle(now_s)
         is_callable = isinstance(call.request, Invocation)
         if is_callable and not (settings.is_enabled and settings.guards_callables):
             return None
@@ -210,6 +251,12 @@ class Guards:
         if not self._settings.is_enabled:
             return 0.0
         return _longest_s(self._asked(self._place(call, target), now_s), now_s)
+
+    def standing(self, target: Target, now_s: float) -> float:
+        """How much of its share of calls `target` is to get, as it failed of late: in (0, 1]."""
+        endpoint = self.endpoints.get(target.provider, now_s)
+        deployment = self.deployments.get((target.provider, target.model), now_s)
+        return min(standing(endpoint, now_s), standing(deployment, now_s))
 
     def is_failing(self, call: Call, now_s: float) -> bool:
         """Whether a breaker of `call.target` would refuse now."""
@@ -252,15 +299,16 @@ class Guards:
 
     def note(self, gate: str, name: str, breaker: Breaker) -> None:
         """Takes down what happened at a breaker, of so many names at most."""
-        if len(self.transitions) >= _TRANSITIONS_MAX:
-            name = _OTHERS
+        counted = _OTHERS if len(self.transitions) >= _TRANSITIONS_MAX else name
         for event in breaker.take_events():
-            self.transitions[gate, name, event.before, event.after, event.reason] += 1
+            self.transitions[gate, counted, event.before, event.after, event.reason] += 1
             if event.after == OPEN and event.open_s:
-                _LOG.warning("%s %a: left alone for %.1f s (%s)", gate, name[:_SHOWN_CHARS],
+                _LOG.warning("%s %a: left alone for %.1f s (%s)", gate, counted[:_SHOWN_CHARS],
                              event.open_s, event.reason)  # fmt: skip
-            elif event.after == CLOSED and event.before == HALF_OPEN:
-                _LOG.warning("%s %a: answers again", gate, name[:_SHOWN_CHARS])
+            elif event.after == CLOSED and event.before in (HALF_OPEN, OPEN, FORCED_OPEN):
+                _LOG.warning("%s %a: answers again", gate, counted[:_SHOWN_CHARS])
+                provider, _, model = name.partition("/")
+                self.recovered(provider, model)
 
     def budget(self, target: Target, now_s: float) -> Budget:
         """The budget of repeats of one deployment."""
@@ -298,7 +346,7 @@ class Guards:
 
     def _slow_limit_s(self, call: Call) -> float | None:
         settings = self._settings
-        if call.model in settings.reasoning:
+        if call.settings_name in settings.reasoning:
             return None
         breaker = settings.breaker
         return breaker.slow_first_token_s if call.streamed else breaker.slow_total_s
@@ -315,6 +363,10 @@ class Guards:
 
 
 _FOR_EVER_S = float("inf")
+
+
+def _nobody(provider: str, model: str) -> None:
+    """Hears of recoveries where nobody else wants to."""
 
 
 def _name_of(gate: str, place: Place) -> str:

@@ -5,7 +5,7 @@ docs/life-of-a-call.md tells the same story to people; a test compares the two.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 from headgate.calllog import CallLog
@@ -19,6 +19,7 @@ from headgate.core.hedging import HedgeSettings
 from headgate.core.rate import RateSettings
 from headgate.guards import Guards, GuardSettings
 from headgate.joining.flight import FlightLimits
+from headgate.lanes import Lanes, TargetLimits
 from headgate.layers.attempt import attempt
 from headgate.layers.breaker import breaker
 from headgate.layers.cache import Serving, cache
@@ -27,11 +28,11 @@ from headgate.layers.cost import cost
 from headgate.layers.fallback import fallback
 from headgate.layers.fill import Fill
 from headgate.layers.hedge import Hedging
-from headgate.layers.limit import TargetLimits, limit
+from headgate.layers.limit import limit
 from headgate.layers.observe import observe
 from headgate.layers.retry import retry
 from headgate.layers.settings import CacheConfig
-from headgate.layers.throttle import throttle
+from headgate.layers.throttle import Clients, clients_under, throttle
 from headgate.ledger import Ledger
 from headgate.metrics import Metrics
 from headgate.providers.fake import fake_service
@@ -62,17 +63,23 @@ class Placed(NamedTuple):
     reason: str
 
 
-class Limits(NamedTuple):
-    """The limits of clients and those of targets."""
+class Limiting(NamedTuple):
+    """What the limits have counted: of each client, and of each target."""
 
-    throttle: Placed
-    limit: Placed
+    client: RateSettings
+    clients: Clients
+    lanes: Lanes
 
 
-def limits(config: Config, clock: Clock) -> Limits:
-    """The two layers that say no to what is too much. Raises ConfigError."""
+def limiting(
+    config: Config, clock: Clock, before: Limiting | None = None, changed: Collection[str] = ()
+) -> Limiting:
+    """Limits as `config` has them. What those of `before` have counted goes on where their settings
+    are the same, but for the providers in `changed`. Raises ConfigError."""
     block = config.limits
     client = RateSettings(block.client_requests_per_minute, block.client_tokens_per_minute)
+    known = before is not None and before.client == client
+    clients = before.clients if before is not None and known else clients_under(client)
     start = block.concurrency_start or block.concurrency_max
     targets = TargetLimits(
         ConcurrencySettings(limit_start=start, limit_max=block.concurrency_max),
@@ -83,9 +90,23 @@ def limits(config: Config, clock: Clock) -> Limits:
         },
         frozenset(name for name, provider in config.providers.items() if provider.has_key),
     )
+    lanes = Lanes(targets, clock, None if before is None else before.lanes, changed)
+    return Limiting(client, clients, lanes)
+
+
+class Limits(NamedTuple):
+    """The limits of clients and those of targets."""
+
+    throttle: Placed
+    limit: Placed
+
+
+def limits(parts: Limiting, clock: Clock) -> Limits:
+    """The two layers that say no to what is too much."""
+    throttled = throttle(parts.client, clock, parts.clients)
     return Limits(
-        Placed("throttle", throttle(client, clock), "below coalesce: hits and joined calls cost 0"),
-        Placed("limit", limit(targets, clock), "below retry: every attempt takes a place anew"),
+        Placed("throttle", throttled, "below coalesce: hits and joined calls cost 0"),
+        Placed("limit", limit(parts.lanes, clock), "below retry: every attempt takes a place anew"),
     )
 
 
@@ -129,8 +150,11 @@ class Resilience(NamedTuple):
     deadline_s: float
 
 
-def resilience(config: Config, clock: Clock) -> Resilience:
-    """The settings as the layers take them. Raises ConfigError where they contradict each other."""
+def resilience(
+    config: Config, clock: Clock, before: Resilience | None = None, changed: Collection[str] = ()
+) -> Resilience:
+    """The settings as the layers take them. What the guards of `before` have learned goes on, but
+    for the providers in `changed`. Raises ConfigError where settings contradict each other."""
     retry_config = config.retry
     allowance = allowance_settings(retry_config)
     own = frozenset(name for name, settings in config.providers.items() if settings.has_key)
@@ -146,6 +170,8 @@ def resilience(config: Config, clock: Clock) -> Resilience:
             reasoning=reasoning,
         ),
         clock,
+        None if before is None else before.guards,
+        changed,
     )
     backoff = BackoffSettings(retry_config.backoff, retry_config.backoff_max)
     hedging = Hedging(HedgeSettings(retry_config.hedge, retry_config.hedge_budget), guards, clock)
@@ -210,7 +236,6 @@ def providers(config: Config, wires: Mapping[str, Wire], clock: Clock) -> dict[s
         if settings.kind == "fake":
             services[name] = fake_service(settings, clock)
         else:
-            services[name] = http_service(
-                settings, wires[name], model_limits(settings, config.models)
-            )
+            limits = model_limits(settings, config.models)
+            services[name] = http_service(settings, wires[name], clock, limits)
     return services

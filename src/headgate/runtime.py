@@ -91,7 +91,7 @@ class Runtime:
         self._replay_pause_s = cache.replay_pause
         self._epoch_offset_s = self.clock.epoch() - self.clock.monotonic()
         self._providers = pipeline.providers(self.config, self._parts.wires, clock)
-        limits = pipeline.limits(self.config, clock)
+        limits = pipeline.limits(self._parts.limiting, clock)
         observed = pipeline.observed(self.metrics, self.ledger, clock, self.calls)
         front = pipeline.front(cache, self.tiers, self._fill, clock, observed, limits.throttle)
         guarded = pipeline.per_target(self.config, self._parts.resilience, clock, limits.limit)

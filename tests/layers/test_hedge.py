@@ -14,7 +14,7 @@ import pytest
 from outages import Deployments, Playing, Said, Stack, a_question, a_stack, saying
 from virtualtime import run
 
-from headgate.errors import BreakerOpen, StreamBroken, UpstreamFailed
+from headgate.errors import BreakerOpen, StreamBroken, UpstreamFailed, UpstreamTimeout
 from headgate.layers.settings import RetryConfig
 from headgate.types import Controls, Reply
 
@@ -337,9 +337,10 @@ def test_a_caller_who_leaves_takes_both_along(after_s: float) -> None:
 
 def test_the_callers_deadline_bounds_both() -> None:
     async def act(stack: Stack) -> None:
-        call = a_question(controls=Controls(deadline_s=1.0))
-        reply = await stack.ask(call)
-        assert reply.status == 200
+        call = a_question(controls=Controls(deadline_s=0.9))
+        with pytest.raises(UpstreamTimeout, match="within the deadline"):
+            await stack.ask(call)
+        assert stack.below.cancelled == {"a": 1, "b": 1}
 
     hedged(act, a=saying(200, 30.0))
 

@@ -75,7 +75,7 @@ ROOMS = {
     "pricing": "pricing routing config providers.settings core clock",
     # The stack, and what keeps it running.
     "resilience_settings": "config layers.settings providers.settings core types",
-    "pipeline": "ledger calllog layers joining providers stores.tiers guards "
+    "pipeline": "lanes ledger calllog layers joining providers stores.tiers guards "
     "resilience_settings config metrics core types clock",
     "runtime_numbers": "layers.settings stores.base",
     "guard_numbers": "guards core",
