@@ -21,6 +21,7 @@ from headgate.core.breaker import CLOSED, HALF_OPEN, OPEN, PROBING, RELEASED, Br
 from headgate.core.breaker_settings import BreakerSettings
 from headgate.core.gate import AUTHENTICATION, LADDERS, THROTTLE, Gate, GateSettings
 from headgate.core.hedging import Waits
+from headgate.core.histogram import BUCKETS, place_coarse
 from headgate.core.outcome import (
     CREDENTIAL,
     DEPLOYMENT,
@@ -40,7 +41,7 @@ _LOG = logging.getLogger("headgate.guards")
 _CLIENTS = "client:"
 _DIGEST_CHARS = 16
 _SHOWN_CHARS = 200
-_TRANSITIONS_MAX = 4_096
+_TRANSITIONS_MAX = _NAMES_MAX = 4_096
 _OTHERS = "(others)"
 """Stands for all names once so many were counted: clients may invent them."""
 
@@ -123,7 +124,7 @@ class Passage:
             outcome = structs.replace(outcome, slow=True)
         else:
             outcome = timed(outcome, now_s - self._started_s, self._limit_s)
-        self._guards.attempts[self._place.endpoint, outcome.reason] += 1
+        self._guards.tally(self._place.deployment, outcome, now_s - self._started_s)
         for gate, guard, permit in self._held:
             if isinstance(guard, Breaker):
                 guard.record(permit, charged(outcome, gate), now_s)
@@ -149,8 +150,11 @@ class Guards:
         self._seed = int(clock.random() * 2**53)
         self.under_way = 0
         """Attempts that were admitted and have not ended."""
-        self.attempts: Counter[tuple[str, str]] = Counter()
-        """How attempts ended: by provider and reason."""
+        self.attempts: Counter[tuple[str, str, str]] = Counter()
+        """How attempts ended: by provider, model and reason."""
+        self.durations: dict[tuple[str, str, str], list[int]] = {}
+        """How long they took, by provider, model and kind of outcome: values in each bucket of
+        /metrics, and their sum in us."""
         self.denials: Counter[str] = Counter()
         """Why something was not tried again."""
         self.fallbacks: Counter[str] = Counter()
@@ -249,6 +253,18 @@ class Guards:
         for (provider, model, _), credential in self.credentials.items():
             if f"{provider}/{model}" == name:
                 credential.reopen(now_s)
+
+    def tally(self, deployment: tuple[str, str], outcome: Outcome, took_s: float) -> None:
+        """Counts an attempt that has ended, of so many names at most."""
+        name = (*deployment, outcome.kind)
+        durations = self.durations.get(name)
+        if durations is None:
+            if len(self.durations) >= _NAMES_MAX:
+                name = (deployment[0], _OTHERS, outcome.kind)
+            durations = self.durations.setdefault(name, [0] * (BUCKETS + 1))
+        durations[place_coarse(took_s * 1000)] += 1
+        durations[BUCKETS] += int(took_s * 1_000_000)
+        self.attempts[name[0], name[1], outcome.reason] += 1
 
     def note(self, gate: str, name: str, breaker: Breaker) -> None:
         """Takes down what happened at a breaker, of so many names at most."""

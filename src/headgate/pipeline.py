@@ -5,7 +5,8 @@ docs/life-of-a-call.md tells the same story to people; a test compares the two.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from headgate.clock import Clock
@@ -17,7 +18,7 @@ from headgate.core.gate import GateSettings
 from headgate.core.hedging import HedgeSettings
 from headgate.core.rate import RateSettings
 from headgate.guards import Guards, GuardSettings
-from headgate.joining.flight import FlightLimits
+from headgate.joining.flight import Flight, FlightLimits
 from headgate.layers.attempt import attempt
 from headgate.layers.breaker import breaker
 from headgate.layers.cache import Serving, cache
@@ -26,7 +27,7 @@ from headgate.layers.cost import cost
 from headgate.layers.fallback import fallback
 from headgate.layers.fill import Fill
 from headgate.layers.hedge import Hedging
-from headgate.layers.limit import TargetLimits, limit
+from headgate.layers.limit import TargetLimits, lanes_for, limit, occupancy
 from headgate.layers.observe import observe
 from headgate.layers.retry import retry
 from headgate.layers.settings import CacheConfig
@@ -53,12 +54,17 @@ RELAY = "(relay)"
 """Provider of calls that bring along how they are sent, whatever their target is called."""
 
 
+Busy = Callable[[], Mapping[tuple[str, ...], tuple[int, ...]]]
+
+
 class Placed(NamedTuple):
-    """A layer and the reason why it stands where it stands."""
+    """A layer and the reason why it stands where it stands. `busy` tells what it does just now, by
+    model or by target."""
 
     name: str
     layer: Layer
     reason: str
+    busy: Busy | None = None
 
 
 class Limits(NamedTuple):
@@ -82,9 +88,15 @@ def limits(config: Config, clock: Clock) -> Limits:
         },
         frozenset(name for name, provider in config.providers.items() if provider.has_key),
     )
+    lanes = lanes_for(targets, clock)
     return Limits(
         Placed("throttle", throttle(client, clock), "below coalesce: hits and joined calls cost 0"),
-        Placed("limit", limit(targets, clock), "below retry: every attempt takes a place anew"),
+        Placed(
+            "limit",
+            limit(targets, clock, lanes),
+            "below retry: every attempt takes a place anew",
+            lambda: occupancy(lanes),
+        ),
     )
 
 
@@ -104,16 +116,28 @@ def front(
 ) -> tuple[Placed, ...]:
     """The layers above the choice of a target, outermost first."""
     serving = Serving(config.stale_if_error, config.max_stale, config.replay_pause)
-    flights = FlightLimits(
+    bounds = FlightLimits(
         finish_within_s=config.finish_within, keep_max_bytes=config.entry_max_bytes
     )
+    flights: dict[bytes, Flight] = {}
     return (
         observed,
         Placed("cache", cache(tiers, clock, serving), "a hit spends no tokens, no money, no wait"),
-        Placed("coalesce", coalesce(flights), "below the cache: only misses are joined"),
+        Placed(
+            "coalesce",
+            coalesce(bounds, flights),
+            "below the cache: only misses are joined",
+            lambda: _by_model(flights),
+        ),
         throttled,
         Placed("fill", fill, "below coalesce: the entry stands before its flight ends"),
     )
+
+
+def _by_model(flights: Mapping[bytes, Flight]) -> dict[tuple[str, ...], tuple[int, ...]]:
+    """How many are under way."""
+    counts = Counter(flight.model for flight in list(flights.values()))
+    return {(model,): (count,) for model, count in counts.items()}
 
 
 class Resilience(NamedTuple):

@@ -10,15 +10,20 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as prometheus
 
 from headgate.surfaces.exposition import Exposition
+from headgate.surfaces.numbers import numbers_of
 from headgate.types import Usage
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 PARSERS = [("text/plain", prometheus), (OPENMETRICS, openmetrics)]
 
 
+def exposition(door: Any, naming: str = "compat") -> Exposition:
+    return Exposition(numbers_of(door.runtime), naming)
+
+
 def samples(door: Any, accept: str, parse: Callable[[str], Any]) -> dict[tuple[Any, ...], float]:
     """Every sample by its name and labels."""
-    text, _ = Exposition(door.runtime).render(accept)
+    text, _ = exposition(door).render(accept)
     return {
         (sample.name, *sorted(sample.labels.items())): sample.value
         for family in parse(text.decode())
@@ -49,8 +54,8 @@ def test_both_reference_parsers_read_the_numbers_of_each_model(
 @pytest.mark.parametrize("kind", ["application/openmetrics-text", "text/plain"])
 @pytest.mark.parametrize("version", ["abc", "1.x", ".", "-1"])
 def test_a_version_that_is_none_gets_the_plain_format(door: Any, kind: str, version: str) -> None:
-    plain = Exposition(door.runtime).render("")
-    assert Exposition(door.runtime).render(f"{kind}; version={version}") == plain
+    shown = exposition(door)
+    assert shown.render(f"{kind}; version={version}") == shown.render("")
 
 
 @pytest.mark.parametrize(("accept", "parse"), PARSERS)
@@ -84,7 +89,7 @@ def test_buckets_rise_to_the_number_of_calls(door: Any) -> None:
 def test_ten_thousand_model_names_stay_below_one_megabyte(door: Any) -> None:
     for number in range(10_000):
         door.runtime.metrics.record_call(f"model-{number}", 1.0)
-    text, _ = Exposition(door.runtime).render("text/plain")
+    text, _ = exposition(door).render("text/plain")
     assert len(text) < 1_000_000
 
 
@@ -101,5 +106,5 @@ def test_skipped_answers_are_counted_by_reason(door: Any) -> None:
     [("", "text/plain"), ("*/*", "text/plain"), (OPENMETRICS, "application/openmetrics-text")],
 )
 def test_the_scraper_gets_the_format_it_asks_for(door: Any, accept: str, content_type: str) -> None:
-    _, named = Exposition(door.runtime).render(accept)
+    _, named = exposition(door).render(accept)
     assert named.decode().startswith(content_type)

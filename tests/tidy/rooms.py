@@ -82,6 +82,12 @@ ROOMS = {
     "testing_steps": "testing_server providers.fake types",
     "faultserver": "faultserver testing_server testing_steps providers.fake core clock",
     "testing": "testing_server testing_steps faultserver core",
+    # What is counted, over all workers: they share a file of their own.
+    "stores.numbers": "stores.sqlite_file core errors",
+    "surfaces.counting": "runtime guards metrics config core",
+    "surfaces.numbers": "surfaces runtime stores.numbers core errors",
+    "surfaces.exposition": "surfaces stores.numbers core",
+    "surfaces.statistics": "surfaces metrics stores.numbers core",
     # Thin: translate, call Runtime, translate back.
     "surfaces": "surfaces runtime admission config config_file stream core types errors",
     "surfaces.cli": "surfaces runtime pricing stores.base stores.ledger config config_file core "

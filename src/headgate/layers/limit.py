@@ -35,21 +35,49 @@ class TargetLimits(NamedTuple):
     """Providers with a credential of their own: all clients share it."""
 
 
-def limit(limits: TargetLimits, clock: Clock) -> Layer:
+Lanes = Mapping[str, Registry[tuple[str, bytes], Lane]]
+"""By provider, then by model and credential."""
+
+
+def lanes_for(limits: TargetLimits, clock: Clock) -> Lanes:
+    """No lane yet, and room for those that calls will need."""
+
+    def registry(rate: RateSettings) -> Registry[tuple[str, bytes], Lane]:
+        def make(key: tuple[str, bytes] | None, now_s: float) -> Lane:
+            return Lane(limits.concurrency, limits.line, rate, clock)
+
+        return Registry(make, Lane.is_idle)
+
+    return {name: registry(rate) for name, rate in limits.rates.items()}
+
+
+def occupancy(lanes: Lanes) -> dict[tuple[str, ...], tuple[int, ...]]:
+    """By provider and model, over all credentials: attempts under way, and how many may be."""
+    found: dict[tuple[str, ...], tuple[int, ...]] = {}
+    for provider, registry in lanes.items():
+        for (model, _), lane in list(registry.items()):
+            under_way, most = found.get((provider, model), (0, 0))
+            concurrency = lane.concurrency
+            found[provider, model] = (under_way + concurrency.in_flight, most + concurrency.limit)
+    return found
+
+
+def limit(limits: TargetLimits, clock: Clock, lanes: Lanes | None = None) -> Layer:
     """The layer. Raises RateLimited and QueueFull, both before anything was sent.
 
     Only requests that go out over HTTP are limited: a callable that calls us again while it holds a
     place would wait for itself.
     """
-    return lambda below: _Limited(below, limits, clock).ask
+    open_lanes = lanes_for(limits, clock) if lanes is None else lanes
+    return lambda below: _Limited(below, limits, clock, open_lanes).ask
 
 
 class _Limited:
-    def __init__(self, below: Service, limits: TargetLimits, clock: Clock) -> None:
+    def __init__(self, below: Service, limits: TargetLimits, clock: Clock, lanes: Lanes) -> None:
         self._below = below
         self._limits = limits
         self._clock = clock
-        self._lanes = {name: self._registry(rate) for name, rate in limits.rates.items()}
+        self._lanes = lanes
 
     async def ask(self, call: Call) -> Reply:
         request = call.request
@@ -81,14 +109,6 @@ class _Limited:
         if target.credential or target.provider in self._limits.keyed:
             return target.model, target.credential.encode()
         return target.model, sender_of(request.credential)
-
-    def _registry(self, rate: RateSettings) -> Registry[tuple[str, bytes], Lane]:
-        limits = self._limits
-
-        def make(key: tuple[str, bytes] | None, now_s: float) -> Lane:
-            return Lane(limits.concurrency, limits.line, rate, self._clock)
-
-        return Registry(make, Lane.is_idle)
 
 
 def _deadline_s(call: Call, now_s: float) -> float:

@@ -18,6 +18,7 @@ from headgate.runtime import Runtime
 from headgate.surfaces import terminal
 from headgate.surfaces.connection import Connection, Connections, limits_of
 from headgate.surfaces.gateway import Gateway
+from headgate.surfaces.numbers import Numbers
 from headgate.surfaces.reload import Reload, Source
 
 ENDING_S = 5.0
@@ -26,9 +27,15 @@ _LOOK_S = 0.05
 _HELD = frozenset({signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGQUIT})
 
 
-def begin(config: Config, source: Source, hurry_signal: int | None = None) -> Life:
-    """The server of one process; `source` is what a reload reads."""
-    gateway = Gateway(Runtime(config))
+def begin(
+    config: Config,
+    source: Source,
+    hurry_signal: int | None = None,
+    numbers: Numbers | None = None,
+) -> Life:
+    """The server of one process; `source` is what a reload reads, `numbers` those that it shares
+    with other processes."""
+    gateway = Gateway(Runtime(config), numbers)
     connections = Connections(limits_of(config.server))
     reload = Reload(gateway, source, terminal.warn)
     return Life(uvicorn_settings(gateway, connections), gateway, connections, reload, hurry_signal)
