@@ -17,7 +17,7 @@ from msgspec import Struct
 
 from headgate.core.tally import Levels, Tally
 from headgate.errors import StoreError
-from headgate.stores.sqlite_file import create_private
+from headgate.stores.sqlite_file import create_private, folder_locked
 
 STALE_S = 5.0
 """How long the gauges of a process count that does not say that it lives."""
@@ -58,11 +58,13 @@ class SharedNumbers:
             told = None
             try:
                 connection = self._connected()
-                with connection:
-                    _add(connection, growth)
-                    _say(connection, worker, levels, now_s)
-                    told = _read(connection, now_s) if reads else None
-            except (apsw.Error, OSError) as problem:
+                # Not deferred: who reads first and writes then is refused at once, not made to wait.
+                connection.execute("BEGIN IMMEDIATE")
+                _add(connection, growth)
+                _say(connection, worker, levels, now_s)
+                told = _read(connection, now_s) if reads else None
+                connection.execute("COMMIT")
+            except (apsw.Error, OSError, ValueError) as problem:
                 self._disconnect()
                 raise StoreError(f"{self._path}: {problem}") from problem
             return told
@@ -77,7 +79,9 @@ class SharedNumbers:
             return self._connection
         # Made anew by somebody else or gone: what is open here would be seen by nobody.
         self._disconnect()
-        self._connection = opened(self._path)
+        # One at a time: SQLite does not wait for others while it changes the mode of a file.
+        with folder_locked(self._path.parent):
+            self._connection = _opened(self._path)
         self._identity = _identity(self._path)
         return self._connection
 
@@ -87,13 +91,11 @@ class SharedNumbers:
             connection.close(True)
 
 
-def opened(path: Path) -> apsw.Connection:
-    """A connection to the file, made if there is none. Raises apsw.Error and OSError."""
+def _opened(path: Path) -> apsw.Connection:
     create_private(path)
     connection = apsw.Connection(str(path))
     try:
         connection.set_busy_timeout(_BUSY_MS)
-        connection.transaction_mode = "IMMEDIATE"
         connection.pragma("mmap_size", 0)
         connection.pragma("trusted_schema", False)
         connection.pragma("journal_mode", "wal")

@@ -100,10 +100,11 @@ class Numbers:
         runtime, labels = self._runtime, self._labels
         if runtime is None or labels is None:
             return None
+        # Before the reading, which may take its time: all that was counted until now is in it.
+        now_s = runtime.clock.monotonic()
         self._growth.take(reading(runtime, labels), labels.shown)
         if self._shared is None:
             return None
-        now_s = runtime.clock.monotonic()
         just_now = levels(runtime, labels, self._since_s)
         pending = self._growth.pending
         try:
