@@ -81,7 +81,7 @@ class Prometheus:
     def query(self, expression: str, at_s: float | None = None) -> list[dict[str, Any]]:
         """The elements of a vector; none while it does not answer yet."""
         moment = {} if at_s is None else {"time": f"{at_s:.3f}"}
-        with suppress(urllib.error.URLError, ConnectionError):
+        with suppress(OSError):
             found: list[dict[str, Any]] = self.ask("query", query=expression, **moment)["result"]
             return found
         return []

@@ -18,13 +18,13 @@ from headgate.core.histogram import BLOCK, BOUNDS_MS, COARSE, SIZE, block_sums, 
 from headgate.core.series import HIT_EXACT, STALE, UPSTREAM, ModelSeries
 from headgate.types import NO_USAGE, Usage
 
-MODELS_MAX = 100
+MODELS_MAX = 80
 """Model names with a row of their own besides those of the configuration, which always have one;
 calls of any further one are counted under `other`."""
 OTHER = "other"
 ERRORS_MAX = 20
 """Kinds of errors of one model; any further one is counted under `other`."""
-NAMES_MAX_BYTES = 3_000
+NAMES_MAX_BYTES = 2_400
 """What the names of those may be long, together: whoever invents long ones must not decide how
 long /metrics is. Fewer than `MODELS_MAX` have a row where they are longer than 30 bytes each."""
 FOLD = 64

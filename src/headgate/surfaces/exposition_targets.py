@@ -16,6 +16,7 @@ _Counters = Mapping[str, list[tuple[Name, list[int]]]]
 _US = 1_000_000
 _MS = 1000
 _BREAKER_CALLS = ("ok", "fault", "slow", "ignored", "refused", "late", "probe_lost")
+_ALWAYS = ("ok", "fault")
 _REPEATS = {
     "retry": ("headgate_retries", "Calls tried again at the same target, by failure.", "reason"),
     "fallback": ("headgate_fallbacks", "Calls that went on to another target.", "reason"),
@@ -74,7 +75,8 @@ def _breakers(counters: _Counters, states: list[tuple[Name, float]]) -> Iterator
     for place, counts in counters.get("breaker_calls", []):
         labels = _gate(*place)
         for kind, count in zip(_BREAKER_CALLS, counts, strict=True):
-            calls.add(f'{labels},kind="{kind}"', count)
+            if count or kind in _ALWAYS:
+                calls.add(f'{labels},kind="{kind}"', count)
     opened = Family("headgate_breaker_open_seconds", "Time a breaker has been open.", COUNTER)
     for place, counts in counters.get("breaker_open", []):
         opened.add(_gate(*place), counts[0] / _MS)
