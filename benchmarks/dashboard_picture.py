@@ -35,6 +35,8 @@ CLIENTS = 14
 QUESTIONS = 400
 MODELS = {"gpt-4o": 0.25, "claude-sonnet": 0.35, "gpt-4o-mini": 0.1}
 """Median seconds of an answer, by model."""
+NAMES = {"gpt-4o": "openai", "claude-sonnet": "anthropic", "gpt-4o-mini": "azure"}
+"""Whose models they are."""
 UNITS = {"percentunit": "", "ms": "ms", "s": "s", "reqps": "/s", "currencyUSD": "$/h",
          "bytes": "B", "short": ""}  # fmt: skip
 
@@ -76,10 +78,11 @@ def settings(providers: dict[str, FakeProvider]) -> str:
         "[limits]\nloop_lag_max = 60\n"
     ]
     for model, provider in providers.items():
+        name = NAMES[model]
         others = '["gpt-4o"]' if model == "claude-sonnet" else "[]"
         blocks.append(
-            f'[providers."{model}"]\nbase_url = "{provider.base_url}"\napi_key = "x"\n'
-            f'[models."{model}"]\ntargets = ["{model}/{model}"]\nfallbacks = {others}\n'
+            f'[providers."{name}"]\nbase_url = "{provider.base_url}"\napi_key = "x"\n'
+            f'[models."{model}"]\ntargets = ["{name}/{model}"]\nfallbacks = {others}\n'
             f'[prices."{model}"]\ninput = {3 + len(model)}\noutput = {10 + 2 * len(model)}\n'
         )
     return "".join(blocks)

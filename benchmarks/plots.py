@@ -8,10 +8,10 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 from xml.sax.saxutils import escape
 
-WIDTH, HEIGHT, COLUMNS, GAP = 300, 190, 4, 10
-_TOP, _BOTTOM, _SIDE = 34, 46, 10
+WIDTH, HEIGHT, COLUMNS, GAP = 310, 196, 4, 10
+_TOP, _BOTTOM, _SIDE = 34, 48, 10
 _COLOURS = ("#2f6fde", "#d9541e", "#2b9348", "#8a4fbf", "#c9a227", "#1f9aa8", "#b5446e", "#666666")
-_LEGENDS_MAX = 6
+_LEGEND_ROWS = 3
 
 
 class Line(NamedTuple):
@@ -67,13 +67,20 @@ def _drawn(chart: Chart) -> Iterable[str]:
         ]  # fmt: skip
         path = "L".join(f"{x:.0f} {y:.1f}" for x, y in places)
         yield f'<path d="M{path}" fill="none" stroke="{colour}" stroke-width="1.4"/>'
-    for at, line in enumerate(chart.lines[:_LEGENDS_MAX]):
-        x, y = 8 + at % 3 * 97, floor + 14 + at // 3 * 14
+    yield from _legends(chart.lines, floor + 13)
+
+
+def _legends(lines: Sequence[Line], top: int) -> Iterable[str]:
+    """Three beside each other where they are short, else two."""
+    columns, chars = (3, 15) if all(len(line.legend) <= 15 for line in lines) else (2, 25)
+    most = columns * _LEGEND_ROWS
+    for at, line in enumerate(lines[:most]):
+        x, y = 8 + at % columns * (WIDTH - 10) // columns, top + at // columns * 13
         yield f'<rect x="{x}" y="{y - 7}" width="7" height="7" fill="{_COLOURS[at]}"/>'
-        yield f'<text x="{x + 10}" y="{y}">{escape(line.legend[:17])}</text>'
-    more = len(chart.lines) - _LEGENDS_MAX
-    if more > 0:
-        yield f'<text x="{WIDTH - 60}" y="{HEIGHT - 4}" fill="#777">and {more} more</text>'
+        yield f'<text x="{x + 10}" y="{y}">{escape(line.legend[:chars])}</text>'
+    if len(lines) > most:
+        yield (f'<text x="{WIDTH - 8}" y="16" fill="#777" text-anchor="end">'
+               f"and {len(lines) - most} more</text>")  # fmt: skip
 
 
 def number(value: float) -> str:

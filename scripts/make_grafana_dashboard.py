@@ -199,7 +199,7 @@ FAILURES = Row(
             ),
         ),
         Panel(
-            "Breakers: 0 closed, 1 open, 2 half-open, 3 by hand",
+            "Breakers (1 open, 2 half-open, 3 by hand)",
             "short",
             ((f"headgate_breaker_state{{{HERE}}}", "{{provider}} {{model}}"),),
         ),
@@ -214,12 +214,14 @@ FAILURES = Row(
             ),
         ),
         Panel(
-            "Under way, and how many may be",
+            "Attempts under way",
             "short",
-            (
-                (f"sum by (target) (headgate_in_flight{{{HERE}}})", "{{target}}"),
-                (f"sum by (target) (headgate_limit{{{HERE}}})", "limit of {{target}}"),
-            ),
+            ((f"sum by (target) (headgate_in_flight{{{HERE}}})", "{{target}}"),),
+        ),
+        Panel(
+            "Attempts that may be under way",
+            "short",
+            ((f"sum by (target) (headgate_limit{{{HERE}}})", "{{target}}"),),
         ),
     ),
 )
@@ -251,14 +253,9 @@ STORES = Row(
             ),
         ),
         Panel(
-            "Since a worker added its numbers",
+            "Since the slowest worker added its numbers",
             "s",
-            (
-                (
-                    f"headgate_metrics_flush_age_seconds{{{HERE}}} or vector(0)",
-                    "{{instance}} {{worker}}",
-                ),
-            ),
+            ((f"max(headgate_metrics_flush_age_seconds{{{HERE}}}) or vector(0)", "worker"),),
         ),
         Panel(
             "Configuration in use for",

@@ -58,7 +58,7 @@ class SharedNumbers:
             told = None
             try:
                 connection = self._connected()
-                # Not deferred: who reads first and writes then is refused at once, not made to wait.
+                # Not deferred: who reads first and then writes is refused, not made to wait.
                 connection.execute("BEGIN IMMEDIATE")
                 _add(connection, growth)
                 _say(connection, worker, levels, now_s)
