@@ -88,4 +88,4 @@ def number(value: float) -> str:
     for size, name in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
         if value >= size:
             return f"{value / (1e3 if name == 'k' else size):.3g}{name}"
-    return f"{value:.3g}"
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"

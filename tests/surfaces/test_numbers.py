@@ -88,9 +88,13 @@ def test_numbers_go_on_over_a_change_of_configuration() -> None:
         changed = Config(providers=fake, breaker=BreakerConfig(window=7.0))
         successor = runtime.successor(changed)
         assert successor.guards is not runtime.guards
+        runtime.guards.retries["timeout"] += 2
         numbers.follow(successor)
+        runtime.guards.retries["timeout"] += 1
+        successor.guards.retries["timeout"] += 9
+        assert numbers.told().totals["retry", "timeout"] == [15]
         successor.guards.retries["timeout"] += 1
-        assert numbers.told().totals["retry", "timeout"] == [4]
+        assert numbers.told().totals["retry", "timeout"] == [16]
 
 
 def test_before_there_is_anything_nothing_is_told() -> None:

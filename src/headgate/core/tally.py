@@ -7,7 +7,7 @@ What Prometheus reads may not, so readings are turned into growth, and growth is
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -43,6 +43,11 @@ class Growth:
             shown = label(name)
             add(self.totals, shown, grown)
             add(self.pending, shown, grown)
+
+    def forget(self, families: Collection[str]) -> None:
+        """The next readings of these begin at 0: what counted them was made anew."""
+        for name in [name for name in self._seen if name[0] in families]:
+            del self._seen[name]
 
     def settle(self) -> None:
         """What was pending has been handed on."""

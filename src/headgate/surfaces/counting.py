@@ -26,6 +26,9 @@ from headgate.metrics import Metrics
 from headgate.runtime import Runtime
 
 OTHER = "other"
+OF_GUARDS = frozenset({"attempt", "attempt_time", "retry", "fallback", "hedge", "denied",
+                       "transition", "breaker_calls", "breaker_open"})  # fmt: skip
+"""Families that are counted by what stands between calls and targets."""
 _STATES = {"closed": CLOSED, "open": OPEN, "half_open": HALF_OPEN}
 _MS = 1000
 Named = tuple[Name, Sequence[int]]

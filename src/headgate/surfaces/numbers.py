@@ -8,17 +8,27 @@ taken for a restart). Without the file each one shows its own.
 from __future__ import annotations
 
 import threading
+from collections import deque
 from pathlib import Path
+from typing import NamedTuple
 
 from headgate.core.tally import Growth
 from headgate.errors import StoreError
 from headgate.runtime import Runtime
 from headgate.stores.numbers import SharedNumbers, Told
-from headgate.surfaces.counting import Labels, levels, reading
+from headgate.surfaces.counting import OF_GUARDS, Labels, levels, reading, targets_of
 
 FLUSH_S = 1.0
 """How long what a worker has counted may wait: a kill costs no more than that."""
 _PATIENCE_S = 10.0
+
+
+class _Followed(NamedTuple):
+    """A runtime, which names are shown of it, and when it was configured (seconds since 1970)."""
+
+    runtime: Runtime
+    labels: Labels
+    since_s: float
 
 
 def numbers_of(runtime: Runtime) -> Numbers:
@@ -37,9 +47,9 @@ class Numbers:
         self._shared = None if path is None else SharedNumbers(path)
         self._growth = Growth()
         self._lock = threading.Lock()
-        self._runtime: Runtime | None = None
-        self._labels: Labels | None = None
-        self._since_s = 0.0
+        self._followed: deque[_Followed] = deque()
+        """What is read; those that have been replaced stand before it until they are read for the
+        last time."""
         self._flushed_s = 0.0
         self._is_failing = False
         self._ended = threading.Event()
@@ -53,11 +63,10 @@ class Numbers:
     def follow(self, runtime: Runtime) -> None:
         """From now on the numbers of `runtime`, which has just been configured, are read, on top of
         what those before it have counted."""
+        # No lock: it is held over a disk, and this is the event loop's thread.
         labels = Labels(runtime.config, runtime.metrics)
-        with self._lock:
-            self._runtime, self._labels = runtime, labels
-            self._since_s = runtime.clock.epoch()
-            self._flushed_s = self._flushed_s or runtime.clock.monotonic()
+        self._flushed_s = self._flushed_s or runtime.clock.monotonic()
+        self._followed.append(_Followed(runtime, labels, runtime.clock.epoch()))
 
     def start(self) -> None:
         """Adds to the shared numbers from now on; without shared ones does nothing."""
@@ -97,15 +106,14 @@ class Numbers:
     def _exchanged(self, *, reads: bool) -> Told | None:
         """Counts, and adds it to the shared numbers; those where `reads` wants them. None where
         they cannot be had."""
-        runtime, labels = self._runtime, self._labels
-        if runtime is None or labels is None:
+        if not self._followed:
             return None
         # Before the reading, which may take its time: all that was counted until now is in it.
-        now_s = runtime.clock.monotonic()
-        self._growth.take(reading(runtime, labels), labels.shown)
+        now_s = self._followed[-1].runtime.clock.monotonic()
+        runtime, labels, since_s = self._read(now_s)
         if self._shared is None:
             return None
-        just_now = levels(runtime, labels, self._since_s)
+        just_now = levels(runtime, labels, since_s)
         pending = self._growth.pending
         try:
             told = self._shared.exchange(pending, self.worker, just_now, now_s, reads=reads)
@@ -117,11 +125,25 @@ class Numbers:
         self._growth.settle()
         return told
 
+    def _read(self, now_s: float) -> _Followed:
+        """Takes in what was counted; what was replaced for the last time. Only the guards begin
+        anew with another configuration, the rest is handed on."""
+        while len(self._followed) > 1:
+            older = self._followed.popleft()
+            guards, following = older.runtime.guards, self._followed[0].runtime.guards
+            if guards is not following:
+                last = dict(targets_of(guards, now_s, older.labels))
+                self._growth.take(last, older.labels.shown)
+                self._growth.forget(OF_GUARDS)
+        followed = self._followed[0]
+        self._growth.take(reading(followed.runtime, followed.labels), followed.labels.shown)
+        return followed
+
     def _own(self) -> Told:
-        runtime, labels = self._runtime, self._labels
-        if runtime is None or labels is None:
+        if not self._followed:
             return Told({}, [], {})
+        runtime, labels, since_s = self._followed[-1]
         age_s = max(0.0, runtime.clock.monotonic() - self._flushed_s)
         ages_s = {self.worker: age_s} if self._shared is not None else {}
         totals = {name: list(counts) for name, counts in self._growth.totals.items()}
-        return Told(totals, [levels(runtime, labels, self._since_s)], ages_s)
+        return Told(totals, [levels(runtime, labels, since_s)], ages_s)
