@@ -25,7 +25,7 @@ from headgate.testing import FakeProvider
 
 WORKERS = 3
 ROUND = 20
-KILLS = 4
+KILLS = 3
 Samples = dict[tuple[str, ...], float]
 
 

@@ -7,7 +7,7 @@ answer those queries as they are written; a `Counter` could not, because it appe
 from __future__ import annotations
 
 from collections.abc import Iterator
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 
 from prometheus_client.exposition import choose_encoder
 
@@ -36,7 +36,7 @@ class Exposition:
     def __init__(self, numbers: Numbers, naming: str) -> None:
         self._numbers = numbers
         self._naming = naming
-        self._version = version("headgate")
+        self._version = _installed()
 
     def render(self, accept: str) -> tuple[bytes, bytes]:
         """Body and content type, by the scraper's Accept header; one that makes no sense gets what
@@ -48,6 +48,14 @@ class Exposition:
         families = shown(self._numbers.told(), self._naming, self._version)
         body = written(families, openmetrics=content_type.startswith(_OPENMETRICS))
         return body, content_type.encode()
+
+
+def _installed() -> str:
+    """The version; "unknown" where the source tree is used as it is, not installed."""
+    try:
+        return version("headgate")
+    except PackageNotFoundError:
+        return "unknown"
 
 
 def shown(told: Told, naming: str, installed: str) -> Iterator[Family]:
