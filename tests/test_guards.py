@@ -188,7 +188,7 @@ def test_switched_off_nothing_is_guarded() -> None:
     scene = Scene(is_enabled=False)
     scene.call(*[BAD, THROTTLED] * 50)
     assert not len(scene.guards.deployments)
-    assert scene.guards.attempts == {("a", "server_error"): 50, ("a", "rate_limit"): 50}
+    assert scene.guards.attempts == {("a", "m", "server_error"): 50, ("a", "m", "rate_limit"): 50}
     scene.deployment().force("forced_open", scene.now_s)
     assert scene.wait_s() == 0
     assert not scene.guards.is_failing(a_call(), scene.now_s)

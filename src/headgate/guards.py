@@ -21,8 +21,9 @@ from headgate.core.attribution import of_error
 from headgate.core.balance import standing
 from headgate.core.breaker import CLOSED, FORCED_OPEN, HALF_OPEN, OPEN, PROBING, RELEASED, Breaker
 from headgate.core.breaker_settings import BreakerSettings
-from headgate.core.gate import AUTHENTICATION, LADDERS, THROTTLE, Gate, GateSettings
+from headgate.core.gate import LADDERS, Gate, GateSettings
 from headgate.core.hedging import Waits
+from headgate.core.histogram import BUCKETS, place_coarse
 from headgate.core.outcome import (
     CREDENTIAL,
     DEPLOYMENT,
@@ -34,7 +35,7 @@ from headgate.core.outcome import (
 )
 from headgate.core.permits import Permit, Refusal
 from headgate.core.registry import Registry
-from headgate.errors import BreakerOpen, RateLimited, Refused
+from headgate.guard_refusals import longest_s, refused
 from headgate.types import Call, Invocation, Target
 
 _LOG = logging.getLogger("headgate.guards")
@@ -42,7 +43,7 @@ _LOG = logging.getLogger("headgate.guards")
 _CLIENTS = "client:"
 _DIGEST_CHARS = 16
 _SHOWN_CHARS = 200
-_TRANSITIONS_MAX = 4_096
+_TRANSITIONS_MAX = _NAMES_MAX = 4_096
 _OTHERS = "(others)"
 """Stands for all names once so many were counted: clients may invent them."""
 
@@ -127,7 +128,7 @@ class Passage:
             outcome = structs.replace(outcome, slow=True)
         else:
             outcome = timed(outcome, now_s - self._started_s, self._limit_s)
-        self._guards.attempts[self._place.endpoint, outcome.reason] += 1
+        self._guards.tally(self._place.deployment, outcome, now_s - self._started_s)
         for gate, guard, permit in self._held:
             if isinstance(guard, Breaker):
                 guard.record(permit, charged(outcome, gate), now_s)
@@ -165,8 +166,11 @@ class Guards:
         self._seed = int(clock.random() * 2**53)
         self.under_way = 0
         """Attempts that were admitted and have not ended."""
-        self.attempts: Counter[tuple[str, str]] = Counter()
-        """How attempts ended: by provider and reason."""
+        self.attempts: Counter[tuple[str, str, str]] = Counter()
+        """How attempts ended: by provider, model and reason."""
+        self.durations: dict[tuple[str, str, str], list[int]] = {}
+        """How long they took, by provider, model and kind of outcome: values in each bucket of
+        /metrics, and their sum in us."""
         self.denials: Counter[str] = Counter()
         """Why something was not tried again."""
         self.fallbacks: Counter[str] = Counter()
@@ -238,11 +242,11 @@ class Guards:
                 self.note(gate, _name_of(gate, place), guard)
             if isinstance(permit, Refusal):
                 passage.release(now_s)
-                wait_s = _longest_s(asked, now_s)
+                wait_s = longest_s(asked, now_s)
                 if permit.reason == PROBING:
                     # A probe seldom takes all of its lease: who comes again earlier may find room.
                     wait_s = min(wait_s, settings.breaker.open_base_s)
-                raise _refused(_name_of(DEPLOYMENT, place), gate, permit.reason, wait_s)
+                raise refused(_name_of(DEPLOYMENT, place), gate, permit.reason, wait_s)
             passage.hold(gate, guard, permit)
         return passage
 
@@ -250,7 +254,7 @@ class Guards:
         """How long `target` would be refused from now on; 0 if it would be asked. Looks only."""
         if not self._settings.is_enabled:
             return 0.0
-        return _longest_s(self._asked(self._place(call, target), now_s), now_s)
+        return longest_s(self._asked(self._place(call, target), now_s), now_s)
 
     def standing(self, target: Target, now_s: float) -> float:
         """How much of its share of calls `target` is to get, as it failed of late: in (0, 1]."""
@@ -296,6 +300,18 @@ class Guards:
         for (provider, model, _), credential in self.credentials.items():
             if f"{provider}/{model}" == name:
                 credential.reopen(now_s)
+
+    def tally(self, deployment: tuple[str, str], outcome: Outcome, took_s: float) -> None:
+        """Counts an attempt that has ended, of so many names at most."""
+        name = (*deployment, outcome.kind)
+        durations = self.durations.get(name)
+        if durations is None:
+            if len(self.durations) >= _NAMES_MAX:
+                name = (deployment[0], _OTHERS, outcome.kind)
+            durations = self.durations.setdefault(name, [0] * (BUCKETS + 1))
+        durations[place_coarse(took_s * 1000)] += 1
+        durations[BUCKETS] += int(took_s * 1_000_000)
+        self.attempts[name[0], name[1], outcome.reason] += 1
 
     def note(self, gate: str, name: str, breaker: Breaker) -> None:
         """Takes down what happened at a breaker, of so many names at most."""
@@ -362,9 +378,6 @@ class Guards:
         return Gate(self._settings.gate, now_s, seed=self._seed_of(key))
 
 
-_FOR_EVER_S = float("inf")
-
-
 def _nobody(provider: str, model: str) -> None:
     """Hears of recoveries where nobody else wants to."""
 
@@ -380,19 +393,3 @@ def _is_idle(guard: Breaker | Gate, now_s: float) -> bool:
 def _digest(credential: tuple[tuple[bytes, bytes], ...]) -> str:
     said = hashlib.sha256(b"\0".join(part for header in credential for part in header))
     return said.hexdigest()[:_DIGEST_CHARS]
-
-
-def _longest_s(guards: tuple[tuple[str, Breaker | Gate], ...], now_s: float) -> float:
-    """When the last of them would give leave: who is told the time of another comes in vain."""
-    waits = [guard.retry_after_s(now_s) for _, guard in guards]
-    return max(_FOR_EVER_S if wait is None else wait for wait in waits)
-
-
-def _refused(target: str, gate: str, reason: str, wait_s: float) -> Refused:
-    after_s = None if wait_s == _FOR_EVER_S else wait_s
-    when = "" if after_s is None else f"; it is asked again in {after_s:.1f} s"
-    if gate == CREDENTIAL and reason != AUTHENTICATION:
-        why = "is throttled" if reason == THROTTLE else "has used up its quota"
-        return RateLimited(f"the credential for {target} {why}{when}", retry_after_s=after_s)
-    why = "refuses our credential" if gate == CREDENTIAL else "keeps failing"
-    return BreakerOpen(f"{target} {why}{when}", retry_after_s=after_s)

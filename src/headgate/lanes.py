@@ -182,6 +182,16 @@ class Lanes:
         shared = () if lanes.shared is None else (lanes.shared,)
         return [*(lane for _, lane in lanes.items()), *shared]
 
+    def occupancy(self) -> dict[tuple[str, ...], tuple[int, ...]]:
+        """By provider and model, over all credentials: attempts under way, and how many may be."""
+        found: dict[tuple[str, ...], tuple[int, ...]] = {}
+        for provider, lanes in self._of.items():
+            for (model, _), lane in list(lanes.items()):
+                under_way, most = found.get((provider, model), (0, 0))
+                inside = lane.concurrency
+                found[provider, model] = (under_way + inside.in_flight, most + inside.limit)
+        return found
+
     def _registry(self, rate: RateSettings) -> _Known:
         limits = self.limits
 

@@ -5,7 +5,8 @@ docs/life-of-a-call.md tells the same story to people; a test compares the two.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping
 from typing import NamedTuple
 
 from headgate.calllog import CallLog
@@ -18,7 +19,7 @@ from headgate.core.gate import GateSettings
 from headgate.core.hedging import HedgeSettings
 from headgate.core.rate import RateSettings
 from headgate.guards import Guards, GuardSettings
-from headgate.joining.flight import FlightLimits
+from headgate.joining.flight import Flight, FlightLimits
 from headgate.lanes import Lanes, TargetLimits
 from headgate.layers.attempt import attempt
 from headgate.layers.breaker import breaker
@@ -55,12 +56,17 @@ RELAY = "(relay)"
 """Provider of calls that bring along how they are sent, whatever their target is called."""
 
 
+Busy = Callable[[], Mapping[tuple[str, ...], tuple[int, ...]]]
+
+
 class Placed(NamedTuple):
-    """A layer and the reason why it stands where it stands."""
+    """A layer and the reason why it stands where it stands. `busy` tells what it does just now, by
+    model or by target."""
 
     name: str
     layer: Layer
     reason: str
+    busy: Busy | None = None
 
 
 class Limiting(NamedTuple):
@@ -106,7 +112,12 @@ def limits(parts: Limiting, clock: Clock) -> Limits:
     throttled = throttle(parts.client, clock, parts.clients)
     return Limits(
         Placed("throttle", throttled, "below coalesce: hits and joined calls cost 0"),
-        Placed("limit", limit(parts.lanes, clock), "below retry: every attempt takes a place anew"),
+        Placed(
+            "limit",
+            limit(parts.lanes, clock),
+            "below retry: every attempt takes a place anew",
+            parts.lanes.occupancy,
+        ),
     )
 
 
@@ -128,16 +139,28 @@ def front(
 ) -> tuple[Placed, ...]:
     """The layers above the choice of a target, outermost first."""
     serving = Serving(config.stale_if_error, config.max_stale, config.replay_pause)
-    flights = FlightLimits(
+    bounds = FlightLimits(
         finish_within_s=config.finish_within, keep_max_bytes=config.entry_max_bytes
     )
+    flights: dict[bytes, Flight] = {}
     return (
         observed,
         Placed("cache", cache(tiers, clock, serving), "a hit spends no tokens, no money, no wait"),
-        Placed("coalesce", coalesce(flights), "below the cache: only misses are joined"),
+        Placed(
+            "coalesce",
+            coalesce(bounds, flights),
+            "below the cache: only misses are joined",
+            lambda: _by_model(flights),
+        ),
         throttled,
         Placed("fill", fill, "below coalesce: the entry stands before its flight ends"),
     )
+
+
+def _by_model(flights: Mapping[bytes, Flight]) -> dict[tuple[str, ...], tuple[int, ...]]:
+    """How many are under way."""
+    counts = Counter(flight.model for flight in list(flights.values()))
+    return {(model,): (count,) for model, count in counts.items()}
 
 
 class Resilience(NamedTuple):

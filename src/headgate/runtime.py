@@ -71,12 +71,12 @@ class Runtime:
         parts = None if before is None else before._parts
         self._parts: Parts = open_parts(self.config, self.clock, parts)
         self.tiers = self._parts.tiers
-        largest, fill = cache.entry_max_bytes, None if before is None else before._fill
-        self._fill: Fill = Fill(self.tiers, self.clock, self.metrics, largest, fill)
+        largest, fill = cache.entry_max_bytes, None if before is None else before.fill
+        self.fill: Fill = Fill(self.tiers, self.clock, self.metrics, largest, fill)
         told = functools.partial(left_alone, self._parts.resilience.guards)
         self.ledger, self.calls = self._parts.ledger, self._parts.calls
         self.checks: list[Callable[[], str]] = [self.tiers.problem, self.ledger.problem, told]
-        """Each says what is wrong just now, for people, or "" if nothing is; none may wait."""
+        """Each says what is wrong just now, for people, "" if nothing is; none may wait."""
         self.admission = Admission(self.config)
         self.portal: Portal = Portal() if before is None else before.portal
         self._keys = Keys(self.config)
@@ -92,10 +92,11 @@ class Runtime:
         self._epoch_offset_s = self.clock.epoch() - self.clock.monotonic()
         self._providers = pipeline.providers(self.config, self._parts.wires, clock)
         limits = pipeline.limits(self._parts.limiting, clock)
-        observed = pipeline.observed(self.metrics, self.ledger, clock, self.calls)
-        front = pipeline.front(cache, self.tiers, self._fill, clock, observed, limits.throttle)
+        seen = pipeline.observed(self.metrics, self.ledger, clock, self.calls)
+        front = pipeline.front(cache, self.tiers, self.fill, clock, seen, limits.throttle)
         guarded = pipeline.per_target(self.config, self._parts.resilience, clock, limits.limit)
-        self._stack = pipeline.stack(front + guarded, pipeline.by_target(self._providers))
+        self.layers = front + guarded
+        self._stack = pipeline.stack(self.layers, pipeline.by_target(self._providers))
 
     # Callables of the library.
 
@@ -277,13 +278,12 @@ class Runtime:
     # Looking and clearing.
 
     def stats(self) -> dict[str, Any]:
-        """`{"cache": ..., "metrics": ..., "breakers": ..., "cost": ...}`: the first two have at
-        least the keys of the seed document."""
+        """`{"cache": ..., "metrics": ..., "breakers": ..., "cost": ...}`, with the seed's keys."""
         numbers = self.metrics.snapshot()
-        cache = cache_numbers(self.config.cache, numbers, self.tiers.stats(), self._fill.skipped())
+        cache = cache_numbers(self.config.cache, numbers, self.tiers.stats(), self.fill.skipped())
         breakers = guard_numbers(self.guards, self._monotonic())
-        return {"cache": cache, "metrics": numbers, "breakers": breakers,
-                "cost": self.ledger.numbers()}  # fmt: skip
+        parts = {"cache": cache, "metrics": numbers, "breakers": breakers}
+        return {**parts, "cost": self.ledger.numbers()}
 
     def monitor(self, every_s: float = EVERY_S, **settings: Any) -> Monitor:
         """Sums up each `every_s` seconds and warns of high error and low hit rates, from a thread

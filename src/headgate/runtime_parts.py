@@ -73,6 +73,12 @@ def _call_log(
 
 def _ledger(config: Config, clock: Clock, before: Parts | None) -> Ledger:
     """Its sums go on in any case, under the prices of `config`."""
+    ledger = _booked(config, clock, before)
+    ledger.reserve({*config.models, *config.cache.models})
+    return ledger
+
+
+def _booked(config: Config, clock: Clock, before: Parts | None) -> Ledger:
     known = None if before is None else before.ledger
     uses_list = known is not None and known.prices.uses_list
     prices = Prices(config, clock=clock, uses_list=uses_list)

@@ -314,3 +314,24 @@ def test_places_and_reservations_return_to_the_baseline(seed: int) -> None:
         assert lane.is_idle(asyncio.get_running_loop().time())
 
     run(scene())
+
+
+def test_the_occupancy_of_a_target_is_that_of_all_its_credentials() -> None:
+    async def scene() -> None:
+        upstream, clock = Upstream(), LoopClock()
+        upstream.took_s = 0.1
+        limits = TargetLimits(
+            ConcurrencySettings(limit_start=3, limit_max=3), LineSettings(10, 1.0), {"p": NO_RATE}
+        )
+        lanes = Lanes(limits, clock)
+        ask = limit(lanes, clock)(upstream)
+        assert lanes.occupancy() == {}
+        calls = [a_call(ALICE), a_call(ALICE), a_call(BOB), a_call(ALICE, "other")]
+        tasks = [asyncio.ensure_future(ask(call)) for call in calls]
+        await asyncio.sleep(0.05)
+        model, other = calls[0].target.model, calls[-1].target.model
+        assert lanes.occupancy() == {("p", model): (3, 6), ("p", other): (1, 3)}
+        await asyncio.gather(*tasks)
+        assert lanes.occupancy() == {("p", model): (0, 6), ("p", other): (0, 3)}
+
+    run(scene())

@@ -26,7 +26,8 @@ ROOMS = {
     "events": "core stream types errors",
     # What an attempt came to, and what stands between a call and a target.
     "attempts": "core events stream types errors",
-    "guards": "core types errors clock",
+    "guard_refusals": "core errors",
+    "guards": "guard_refusals core types errors clock",
     # What a call takes of a rate, and who waits for a place.
     "spending": "attempts core stream types",
     "lanes": "core errors clock",
@@ -91,6 +92,12 @@ ROOMS = {
     "testing_steps": "testing_server providers.fake types",
     "faultserver": "faultserver testing_server testing_steps providers.fake core clock",
     "testing": "testing_server testing_steps faultserver core",
+    # What is counted, over all workers: they share a file of their own.
+    "stores.numbers": "stores.sqlite_file core errors",
+    "surfaces.counting": "runtime guards metrics config core",
+    "surfaces.numbers": "surfaces runtime stores.numbers core errors",
+    "surfaces.exposition": "surfaces stores.numbers core",
+    "surfaces.statistics": "surfaces metrics stores.numbers core",
     # Thin: translate, call Runtime, translate back.
     "surfaces": "surfaces runtime calllog admission config config_file stream core types errors",
     # It notes when something was logged.

@@ -131,8 +131,8 @@ class LedgerConfig:
 class MetricsConfig:
     """`[metrics]`: how numbers are shown."""
 
-    naming: Literal["compat"] = "compat"
-    """Metric names on /metrics: the seed's own, unsuffixed."""
+    naming: Literal["compat", "standard", "both"] = "compat"
+    """Names on /metrics: those of the seed's queries (compat), Prometheus's usual ones, or both."""
 
 
 __all__ = [

@@ -20,6 +20,7 @@ from headgate.surfaces import terminal
 from headgate.surfaces.connection import Connection, Connections, limits_of
 from headgate.surfaces.gateway import Gateway
 from headgate.surfaces.logs import LogLines
+from headgate.surfaces.numbers import Numbers
 from headgate.surfaces.reload import Reload, Source
 
 ENDING_S = 5.0
@@ -32,14 +33,18 @@ _HELD = frozenset({signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGQUIT}
 
 
 def begin(
-    config: Config, source: Source, hurry_signal: int | None = None, lines: LogLines | None = None
+    config: Config,
+    source: Source,
+    hurry_signal: int | None = None,
+    lines: LogLines | None = None,
+    numbers: Numbers | None = None,
 ) -> Life:
     """The server of one process; `source` is what a reload reads, `lines` where it is written down
-    what happens (without: stderr)."""
+    what happens (without: stderr), `numbers` those that it shares with other processes."""
     runtime = Runtime(config)
     if lines is not None:
         lines.follow(runtime.calls)
-    gateway = Gateway(runtime)
+    gateway = Gateway(runtime, numbers)
     connections = Connections(limits_of(config.server))
     reload = Reload(gateway, source, terminal.warn if lines is None else lines.say)
     return Life(uvicorn_settings(gateway, connections), gateway, connections, reload, hurry_signal)
