@@ -21,7 +21,7 @@ from headgate.core.attribution import of_error
 from headgate.core.balance import standing
 from headgate.core.breaker import CLOSED, FORCED_OPEN, HALF_OPEN, OPEN, PROBING, RELEASED, Breaker
 from headgate.core.breaker_settings import BreakerSettings
-from headgate.core.gate import LADDERS, Gate, GateSettings
+from headgate.core.gate import AUTHENTICATION, LADDERS, Gate, GateSettings
 from headgate.core.hedging import Waits
 from headgate.core.histogram import BUCKETS, place_coarse
 from headgate.core.outcome import (
