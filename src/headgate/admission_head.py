@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from msgspec import Struct
 
+from headgate.core.client import Client
 from headgate.core.controls import read_controls
 from headgate.core.fingerprint import BEHAVIOUR_HEADERS
 from headgate.errors import BadRequest
@@ -39,6 +40,8 @@ class Head(Struct, frozen=True):
     controls: Controls
     announced_bytes: int = 0
     """Size of the body by its own account; 0 where it gives none."""
+    client: Client | None = None
+    """Whose key it came with, which is not in `credential` any more; None where none is needed."""
 
 
 def read_head(headers: Iterable[tuple[bytes, bytes]]) -> Head:

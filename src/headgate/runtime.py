@@ -220,7 +220,7 @@ class Runtime:
         if is_stream != plan.streamed or (is_stream and self._replay_pause_s):
             return plan, None
         self._record_hit(plan.model, (self._monotonic() - started_s) * 1000)
-        self._book_hit(entry)
+        self._book_hit(entry, plan.client)
         return plan, entry
 
     def now_s(self) -> float:

@@ -153,6 +153,12 @@ def test_port_and_workers_need_a_restart_and_it_says_so(scene: Scene) -> None:
     assert any("server.port keeps its value" in line for line in scene.said)
 
 
+def test_client_keys_stay_where_they_are(scene: Scene) -> None:
+    scene.write('[keys]\npath = "others.db"\n')
+    assert scene.reload()["reload"]["needs_restart"] == ["keys"]
+    assert scene.config.keys.path == "headgate-keys.db"
+
+
 def test_the_address_that_is_listened_on_decides_who_is_trusted_not_the_new_one() -> None:
     now = Config(server=ServerConfig(host="0.0.0.0", admin_token=Secret("t")))
     config, needs_restart = kept(now, Config())
@@ -170,7 +176,8 @@ def test_an_exposed_server_keeps_its_configuration_when_the_new_one_has_no_token
     door = open_door(Config(server=exposed))
     door.run(Reload(door.gateway, Source(file), lambda line: None).perform())
     assert door.gateway.runtime.config.server is exposed
-    assert door.get("/readyz").json["reload"]["problems"] == ["server.admin_token"]
+    problems = door.get("/readyz").json["reload"]["problems"]
+    assert problems == ["server.admin_token", "server.host"]
 
 
 def test_what_the_command_line_said_wins_again(tmp_path: Path) -> None:

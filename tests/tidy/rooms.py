@@ -48,6 +48,10 @@ ROOMS = {
     "layers.cache_settings": "core types",
     "layers": "account ledger stores.base stores.tiers joining events attempts guards spending "
     "lanes reshape core stream metrics types errors clock",
+    # Client keys: their file is opened as the ledger's is.
+    "stores.keys": "stores.keys stores.sqlite_file core types errors clock",
+    "budgets": "stores.keys core errors clock",
+    "clients": "budgets stores.keys admission_head config core types errors clock",
     "providers.settings": "core types",
     "providers.wire": "types",
     "providers.wire_client": "providers.settings providers.wire providers.wire_aiohttp",
@@ -83,9 +87,10 @@ ROOMS = {
     "faultserver": "faultserver testing_server testing_steps providers.fake core clock",
     "testing": "testing_server testing_steps faultserver core",
     # Thin: translate, call Runtime, translate back.
-    "surfaces": "surfaces runtime admission config config_file stream core types errors",
-    "surfaces.cli": "surfaces runtime pricing stores.base stores.ledger config config_file core "
-    "types errors demo",
+    "surfaces": "surfaces runtime admission clients clock config config_file stream core types "
+    "errors",
+    "surfaces.cli": "surfaces runtime pricing clients stores.base stores.ledger stores.keys clock "
+    "config config_file core types errors demo",
     "n3": "runtime circuitbreaker invocation config metrics layers.settings stream core types "
     "errors clock",
     "demo": "demo surfaces runtime testing config providers.settings core types errors clock",

@@ -1,12 +1,15 @@
 """Requests and tokens per minute of each client: the front's own limit, whatever the target.
 
-A client is who sends a credential, whatever namespace it names: a namespace of its own must not be
-a rate of its own.
+A client is who has a key of the gateway, or who sends a credential, whatever namespace it names: a
+namespace of its own must not be a rate of its own. A key may have limits of its own.
 """
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
+
 from headgate.clock import Clock
+from headgate.core.client import Client
 from headgate.core.estimate import estimated_tokens
 from headgate.core.fingerprint import sender_of
 from headgate.core.outcome import Outcome
@@ -17,36 +20,58 @@ from headgate.errors import RateLimited
 from headgate.spending import followed, give_back
 from headgate.types import Call, Layer, Reply, Service, WireRequest
 
+_Rated = tuple[bytes, RateSettings | None]
+"""Who is counted, and by which limits of its own."""
+
 
 def throttle(settings: RateSettings, clock: Clock) -> Layer:
-    """The layer; none at all where nothing is limited. Raises RateLimited. Callables have no client
-    and no limit."""
-    if settings.requests_per_min is None and settings.tokens_per_min is None:
-        return lambda below: below
-    return lambda below: _Throttled(below, settings, clock).ask
+    """The layer; `settings` hold for who has no limits of its own. Raises RateLimited. Callables
+    have no client and no limit."""
+    limits_all = settings.requests_per_min is not None or settings.tokens_per_min is not None
+
+    def layer(below: Service) -> Service:
+        throttled = _Throttled(below, settings, clock)
+
+        # No frame of its own where nothing is limited.
+        def service(call: Call) -> Awaitable[Reply]:
+            client: Client | None = call.client
+            own = None if client is None else client.rates
+            request = call.request
+            if isinstance(request, WireRequest) and (limits_all or own is not None):
+                counted = sender_of(request.credential) if client is None else client.rated
+                return throttled.ask(call, request, (counted, own))
+            return below(call)
+
+        return service
+
+    return layer
 
 
 class _Throttled:
     def __init__(self, below: Service, settings: RateSettings, clock: Clock) -> None:
         self._below = below
         self._clock = clock
-        self._rates: Registry[bytes, Rate] = Registry(
-            lambda client, now_s: Rate(settings, now_s), Rate.is_idle
-        )
+        self._settings = settings
+        self._rates: Registry[_Rated, Rate] = Registry(self._made, Rate.is_idle)
 
-    async def ask(self, call: Call) -> Reply:
-        request = call.request
-        if not isinstance(request, WireRequest):
-            return await self._below(call)
+    async def ask(self, call: Call, request: WireRequest, rated: _Rated) -> Reply:
         now_s = self._clock.monotonic()
-        rate = self._rates.get(sender_of(request.credential), now_s)
+        rate = self._rates.get(rated, now_s)
         tokens = estimated_tokens(request.body) if rate.counts_tokens else 0
         reservation = rate.reserve(tokens, now_s)
         if isinstance(reservation, Refusal):
-            message = f"the {reservation.reason} per minute of this client are used up"
+            message = (
+                f"the {reservation.reason} per minute of this client are used up: wait as long as "
+                "Retry-After says"
+            )
             raise RateLimited(message, retry_after_s=reservation.retry_after_s)
 
         def over(outcome: Outcome, reply: Reply | None) -> None:
             give_back(rate, reservation, outcome, reply, self._clock.monotonic())
 
         return await followed(self._below, call, over)
+
+    def _made(self, rated: _Rated | None, now_s: float) -> Rate:
+        """Who shares one because there is no room for more shares the common limits."""
+        own = None if rated is None else rated[1]
+        return Rate(own or self._settings, now_s)

@@ -27,13 +27,17 @@ def serve(
     host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
     port: Annotated[int | None, typer.Option(min=0, max=65535, help="0 takes a free one.")] = None,
     workers: Annotated[int | None, typer.Option(min=1, max=64, help="Processes.")] = None,
+    insecure_open: Annotated[
+        bool, typer.Option("--insecure-open", help="Answer other machines without client keys.")
+    ] = False,
 ) -> None:
     """Run the gateway (default http://127.0.0.1:4000) until SIGTERM or Ctrl-C."""
     files = importlib.import_module("headgate.config_file")
     server = importlib.import_module("headgate.surfaces.server")
     reload = importlib.import_module("headgate.surfaces.reload")
     loaded = files.load_or_default(config, os.environ)
-    changed = {"host": host, "port": port, "workers": workers}
+    changed = {"host": host, "port": port, "workers": workers,
+               "insecure_open": insecure_open or None}  # fmt: skip
     given = {name: value for name, value in changed.items() if value is not None}
     settings: Config = replace(loaded.config, server=replace(loaded.config.server, **given))
 

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from headgate.admission import Plan
 from headgate.admission_head import Head, read_head
+from headgate.clients import Clients
 from headgate.core.concurrency import ShedSettings
 from headgate.errors import BadRequest, Closed, HeadgateError, QueueFull, WrongMethod
 from headgate.runtime import Runtime
@@ -57,9 +58,9 @@ class Serving:
     """One runtime, what is asked of it for every request, and what it is busy with. A request that
     has begun under one stays with it."""
 
-    def __init__(self, runtime: Runtime, readiness: Readiness) -> None:
+    def __init__(self, runtime: Runtime, readiness: Readiness, clients: Clients) -> None:
         self.runtime = runtime
-        self.operations = Operations(runtime, readiness)
+        self.operations = Operations(runtime, readiness, clients)
         self.read_head = runtime.admission.head
         self.body_max_bytes = runtime.config.server.body_max_bytes
         self.running = 0
@@ -69,11 +70,13 @@ class Serving:
 
 
 class Gateway:
-    """The ASGI application around one Runtime at a time, which it closes with itself."""
+    """The ASGI application around one Runtime at a time, which it closes with itself. Raises
+    ConfigError where the file of client keys cannot be used."""
 
     def __init__(self, runtime: Runtime) -> None:
         self.readiness = Readiness()
-        self._serving = Serving(runtime, self.readiness)
+        self.clients = Clients(runtime.config.keys, runtime.clock)
+        self._serving = Serving(runtime, self.readiness, self.clients)
         self._older: list[Serving] = []
         self._retiring: asyncio.Task[None] | None = None
         self._is_closing = False
@@ -118,7 +121,7 @@ class Gateway:
         """Requests that begin now are answered by `runtime`, the successor of the one before, which
         is retired when those that it has begun are answered. On the event loop that serves."""
         self._older.append(self._serving)
-        self._serving = Serving(runtime, self.readiness)
+        self._serving = Serving(runtime, self.readiness, self.clients)
         self.door.adjust(_shed_settings(runtime))
         if self._retiring is None or self._retiring.done():
             self._retiring = asyncio.ensure_future(self._retire())
@@ -139,6 +142,7 @@ class Gateway:
         if self._retiring is not None:
             await self._retiring
         await self.runtime.aclose()
+        await asyncio.to_thread(self.clients.close)
 
     # Requests.
 
@@ -166,6 +170,8 @@ class Gateway:
             if self.readiness.is_draining:
                 raise Closed("the gateway is shutting down", retry_after_s=1)
             head = serving.read_head(scope["headers"])
+            if self.clients.required:
+                head = self.clients.admit(head, (scope.get("client") or ("",))[0])
             body = await read_body(head.announced_bytes, receive, serving.body_max_bytes)
             query: bytes = scope["query_string"]
             runtime = serving.runtime
@@ -201,6 +207,7 @@ class Gateway:
             if message["type"] == "lifespan.startup":
                 self.runtime.adopt(asyncio.get_running_loop())
                 self.door.watch()
+                self.clients.watch()
                 self.readiness.has_started = True
                 await send({"type": "lifespan.startup.complete"})
             else:
