@@ -75,6 +75,7 @@ class Clients:
         self._store: KeyStore | None = None
         self._version = self._changes = -1
         self._problem = ""
+        self._looking = threading.Lock()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self.required = False
@@ -132,7 +133,8 @@ class Clients:
     def look(self) -> None:
         """What the thread does again and again. Never raises: what was known goes on to hold."""
         try:
-            self._look()
+            with self._looking:
+                self._look()
             self._problem = ""
         except (ConfigError, StoreError) as problem:
             if not self._problem:

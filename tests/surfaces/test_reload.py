@@ -74,10 +74,13 @@ def test_a_good_file_is_in_use_at_once_and_is_said_to_be(scene: Scene) -> None:
     assert "ttl=7" in scene.ask() or "stored" in scene.ask("other")
 
 
+EXPOSED = '[server]\nhost = "0.0.0.0"\ninsecure_open = true\n'
+
+
 @pytest.mark.parametrize(
     ("toml", "place"),
     [("[cache]\nttl = 'soon'\n", "line 2: cache.ttl"), ("[sever]\n", "line 1: sever"),
-     ("[[[", "line 1"), ('[server]\nhost = "0.0.0.0"\n', "server.admin_token")],
+     ("[[[", "line 1"), (EXPOSED, "server.admin_token")],
 )  # fmt: skip
 def test_a_bad_file_changes_nothing_and_is_said_to_be_bad(
     scene: Scene, toml: str, place: str

@@ -126,8 +126,17 @@ def broken_patterns(patterns: Iterable[str]) -> str:
 
 
 def _matching(patterns: Iterable[str]) -> re.Pattern[str]:
-    spelt = (".*".join(map(re.escape, re.split(r"\*+", name))) for name in patterns)
-    return re.compile("|".join(spelt) or "(?!)", re.DOTALL)
+    return re.compile("|".join(map(_expression, patterns)) or "(?!)", re.DOTALL)
+
+
+def _expression(pattern: str) -> str:
+    """What stands between two stars is taken where it first fits, and that is final: else a long
+    name could be tried in more ways than there is time for."""
+    first, *others = map(re.escape, re.split(r"\*+", pattern))
+    if not others:
+        return first
+    between = "".join(f"(?>.*?{part})" for part in others[:-1])
+    return f"{first}{between}.*{others[-1]}"
 
 
 def _base62(content: bytes, chars: int) -> str:
