@@ -80,7 +80,12 @@ class Clients:
         self._thread: threading.Thread | None = None
         self.required = False
         """Whether a call needs a key: as soon as there has been one, and from then on."""
-        self._look()
+        try:
+            self._look()
+        except (ConfigError, StoreError):
+            if self._store is not None:
+                self._store.close()
+            raise
 
     # Calls.
 
@@ -210,14 +215,11 @@ def keys_in(settings: KeysConfig) -> list[KeyRecord]:
     path = Path(settings.path)
     if not path.exists():
         return []
-    store = KeyStore(path, settings.pepper.reveal())
-    try:
+    with KeyStore(path, settings.pepper.reveal()) as store:
         records = store.records()
         if records:
             store.pepper()
         return records
-    finally:
-        store.close()
 
 
 def keyless_providers(config: Config) -> list[str]:

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import apsw
 from msgspec.structs import replace
@@ -48,7 +48,7 @@ class Spending(NamedTuple):
 
 
 class KeyStore:
-    """The file of keys at `path`, made if there is none. Safe from any thread.
+    """The file of keys at `path`, made if there is none. Safe from any thread; a context manager.
 
     Raises ConfigError for a file that cannot be used, and StoreError where the disk fails later.
     """
@@ -143,6 +143,12 @@ class KeyStore:
         """Further calls raise StoreError."""
         with self._lock:
             self._connection.close(True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def _make(self, connection: apsw.Connection, wanted: KeyRecord) -> Made:
         check = keys_rows.pepper_check(connection)

@@ -70,10 +70,9 @@ def create(
         expires_s=None if expires_in is None else now_s + _seconds("--expires-in", expires_in),
     )
     settings = _settings(config)
-    store = _opened(settings, make=True)
-    is_first = not store.records()
-    made = store.make(wanted)
-    store.close()
+    with _opened(settings, make=True) as store:
+        is_first = not store.records()
+        made = store.make(wanted)
     _tell(made, now_s, as_json=as_json)
     if is_first and not as_json:
         terminal.warn(f"the first key in {settings.path}: from now on every call needs one")
@@ -85,10 +84,10 @@ def listing(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     settings = _settings(config)
     keys: list[dict[str, Any]] = []
     if Path(settings.path).exists():
-        store = _opened(settings)
-        spent = store.spent()
-        keys = [_shown(record, spent.get(record.family, {}), now_s) for record in store.records()]
-        store.close()
+        with _opened(settings) as store:
+            spent = store.spent()
+            records = store.records()
+        keys = [_shown(record, spent.get(record.family, {}), now_s) for record in records]
     if as_json:
         terminal.emit_json({"keys": keys})
         return
@@ -98,10 +97,9 @@ def listing(config: ConfigOption = None, as_json: JsonOption = False) -> None:
 
 def revoke(key: _KeyArgument, config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """End a key: running gateways refuse it within a second; streams under way go on."""
-    store = _opened(_settings(config))
     name = _id(key)
-    is_ended = store.revoke(name, SystemClock().epoch())
-    store.close()
+    with _opened(_settings(config)) as store:
+        is_ended = store.revoke(name, SystemClock().epoch())
     if not is_ended:
         terminal.fail(f"no key {name} that is not revoked; see headgate keys list")
     if as_json:
@@ -119,10 +117,9 @@ def rotate(
     """Make a key in place of another: same tenant, models and limits, and one budget for both."""
     now_s = SystemClock().epoch()
     overlap_s = _seconds("--overlap", overlap)
-    store = _opened(_settings(config))
     name = _id(key)
-    made = store.rotate(name, now_s=now_s, overlap_s=overlap_s)
-    store.close()
+    with _opened(_settings(config)) as store:
+        made = store.rotate(name, now_s=now_s, overlap_s=overlap_s)
     if made is None:
         terminal.fail(f"no active key {name}; see headgate keys list")
     _tell(made, now_s, as_json=as_json)
