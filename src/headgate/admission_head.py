@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from msgspec import Struct
@@ -20,6 +21,7 @@ CREDENTIAL_HEADERS = frozenset({b"authorization", b"x-api-key", b"api-key", b"x-
 """Of OpenAI and most others, Anthropic, Azure, and Google."""
 IDENTITY = (b"accept-encoding", b"identity")
 
+_KEY_OF_OURS = re.compile(rb" *(bearer +)?hg_", re.IGNORECASE)
 _FORWARDED, _CREDENTIAL, _BEHAVIOUR, _CONTROL, _LENGTH, _FRAMING = range(1, 7)
 _KINDS = {
     **dict.fromkeys((b"content-type", b"accept", b"traceparent"), _FORWARDED),
@@ -42,6 +44,8 @@ class Head(Struct, frozen=True):
     """Size of the body by its own account; 0 where it gives none."""
     client: Client | None = None
     """Whose key it came with, which is not in `credential` any more; None where none is needed."""
+    has_key: bool = False
+    """What came with it looks like a key of a gateway: nothing to be sent to a provider."""
 
 
 def read_head(headers: Iterable[tuple[bytes, bytes]]) -> Head:
@@ -81,7 +85,14 @@ def read_head(headers: Iterable[tuple[bytes, bytes]]) -> Head:
         )
     _check(framing, credential)
     controls = read_controls(said) if said else NO_CONTROLS
-    return Head(tuple(forwarded), tuple(credential), tuple(behaviour), controls, announced_bytes)
+    return Head(
+        tuple(forwarded),
+        tuple(credential),
+        tuple(behaviour),
+        controls,
+        announced_bytes,
+        has_key=any(_KEY_OF_OURS.match(value) for _, value in credential),
+    )
 
 
 def _check(framing: list[tuple[bytes, bytes]], credential: list[tuple[bytes, bytes]]) -> None:

@@ -150,6 +150,25 @@ def test_without_a_key_of_the_provider_nothing_is_asked(
         gate.close()
 
 
+@pytest.mark.parametrize("key", ["", OURS], ids=["the client's", "its own"])
+def test_a_gateway_that_has_lost_its_keys_sends_none_of_them_on(
+    server: FaultServer, keys: KeysConfig, tmp_path: Path, key: str
+) -> None:
+    made = a_key(keys)
+    gate = gate_with(server, KeysConfig(str(tmp_path / "elsewhere.db")), key=key)
+    try:
+        for name, value in (("authorization", f"Bearer {made.text}"), ("x-api-key", made.text)):
+            for path in (*PATHS.values(), "/v1/models"):
+                method = "GET" if path == "/v1/models" else "POST"
+                body = json.dumps(BODIES["chat"]).encode()
+                got = gate.ask(method, path, body, {name: value})
+                assert (got.status, got.json["error"]["code"]) == (401, "key_unknown")
+        assert not server.calls
+        assert ask(gate, "chat", "sk-theirs").status == 200, "and what is none needs none"
+    finally:
+        gate.close()
+
+
 def test_the_sdks_say_who_is_refused(gate: Gate, keys: KeysConfig) -> None:
     with clients_at(gate.url, "hg_wrong") as clients:
         for operation in DIALECTS:

@@ -170,7 +170,7 @@ class Gateway:
             if self.readiness.is_draining:
                 raise Closed("the gateway is shutting down", retry_after_s=1)
             head = serving.read_head(scope["headers"])
-            if self.clients.required:
+            if self.clients.required or head.has_key:
                 head = self.clients.admit(head, (scope.get("client") or ("",))[0])
             body = await read_body(head.announced_bytes, receive, serving.body_max_bytes)
             query: bytes = scope["query_string"]

@@ -155,7 +155,7 @@ class Operations:
         client sees those that its key may ask for."""
         config = self._runtime.config
         head = read_head(scope["headers"])
-        if self._clients is not None and self._clients.required:
+        if self._clients is not None and (self._clients.required or head.has_key):
             head = self._clients.admit(head, (scope.get("client") or ("",))[0])
         client = head.client
         kind = "anthropic" if dict(head.behaviour).get(b"anthropic-version") else "openai"
