@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from headgate.admission_head import Head
 from headgate.budgets import Purses
@@ -101,7 +102,7 @@ class Clients:
             client = self._examine(known, head.credential, address)
         elif client.expires_s <= self._clock.epoch():
             raise _unauthorized("key_expired", f"this key has expired: {_OPERATOR}")
-        return Head(head.forwarded, (), head.behaviour, head.controls, head.announced_bytes, client)
+        return replace(head, credential=(), client=client)
 
     def _examine(self, known: _Known, credential: Headers, address: str) -> Client:
         now_s = self._clock.monotonic()
