@@ -105,6 +105,7 @@ class Gate(Address):
         self.runtime = Runtime(config, clock=clock)
         gateway = Gateway(self.runtime)
         self.door = gateway.door
+        self.clients = gateway.clients
         self._app = _Located(gateway)
         self._server = uvicorn.Server(
             uvicorn.Config(

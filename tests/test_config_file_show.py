@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from headgate.config import Config, ServerConfig
+from headgate.config import Config, KeysConfig, ServerConfig
 from headgate.config_file import load, load_or_default
 from headgate.config_file_show import (
     blocks,
@@ -30,7 +30,7 @@ SETTING = re.compile(r"^#(?=[\w\[])", re.M)
 
 def test_every_field_of_every_block_has_a_line() -> None:
     found = dict(blocks())
-    assert len(found) == 14
+    assert len(found) == 15
     for path, block in found.items():
         lines = documented(block)
         assert lines[""].startswith("`["), path
@@ -61,9 +61,10 @@ def test_every_default_in_the_file_is_that_of_the_code(tmp_path: Path) -> None:
     assert replace(config.server, admin_token=ServerConfig.admin_token) == ServerConfig()
     assert replace(config.cache, models={}) == CacheConfig()
     assert without_examples(config.limits) == LimitsConfig()
+    assert replace(config.keys, pepper=KeysConfig.pepper) == KeysConfig()
     assert replace(
-        config, server=ServerConfig(), cache=CacheConfig(), limits=LimitsConfig(), providers={},
-        models={}, prices={},
+        config, server=ServerConfig(), cache=CacheConfig(), limits=LimitsConfig(),
+        keys=KeysConfig(), providers={}, models={}, prices={},
     ) == Config()  # fmt: skip
     openai = config.providers["openai"]
     assert openai.base_url == DEFAULT_BASE_URLS["openai"]
@@ -124,7 +125,9 @@ def test_a_line_turned_on_alone_changes_nothing_or_is_refused(tmp_path: Path) ->
         else:
             config = load(file, {})
             server = replace(config.server, admin_token=ServerConfig.admin_token)
-            config = replace(config, server=server, limits=without_examples(config.limits))
+            keys = replace(config.keys, pepper=KeysConfig.pepper)
+            limits = without_examples(config.limits)
+            config = replace(config, server=server, limits=limits, keys=keys)
             assert config == Config(), lines[number]
 
 

@@ -55,7 +55,7 @@ def test_numbers_go_on() -> None:
     scene = failing("a")
     after = succeeded(scene, "a")
     after.call(BAD)
-    assert after.guards.attempts["a", "server_error"] == 5
+    assert after.guards.attempts["a", "m", "server_error"] == 5
     assert after.guards.transitions["deployment", "a/m", "closed", "open", "fault_ratio"] == 1
 
 

@@ -219,7 +219,7 @@ def test_what_a_client_has_used_of_its_minute_goes_on_under_the_same_limit() -> 
 
     def left(parts: Parts) -> bool:
         now_s = CLOCK.monotonic()
-        rate = parts.limiting.clients.get(b"alice", now_s)
+        rate = parts.limiting.clients.get((b"alice", None), now_s)
         return not isinstance(rate.reserve(0, now_s), Refusal)
 
     before = open_parts(config(1), CLOCK)

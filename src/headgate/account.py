@@ -44,6 +44,10 @@ class Book(Protocol):
         """Of `provider/model` in a service tier, today; None too where it is not known yet."""
         ...
 
+    def resolved_price(self, target: str) -> Price | None:
+        """As `price`, of the standard tier; may wait for a table."""
+        ...
+
     def name(self) -> str:
         """For one more call."""
         ...
@@ -88,6 +92,19 @@ class Account:
         row = billed_row(attempt, self._end)
         if row is not None:
             self._write([row])
+
+    def billed(self, attempt: Attempt) -> int | None:
+        """What an attempt that has ended is booked as, in nano-dollars; None: nobody knows."""
+        attempt = replace(attempt, price=self._book.price(attempt.target, attempt.tier))
+        row = billed_row(attempt, FAILED)
+        return 0 if row is None else row.cost_nanos
+
+    async def standard_price(self, target: str) -> Price | None:
+        """Of `provider/model` today; waits for the table of prices where it must."""
+        price = self._book.price(target)
+        if price is None:
+            price = await asyncio.to_thread(self._book.resolved_price, target)
+        return price
 
     def answered(self, reply: Reply) -> Reply:
         """The call has ended with a reply that is all here: it comes back with what it cost."""

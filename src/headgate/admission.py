@@ -17,6 +17,7 @@ from msgspec import Struct
 from headgate.admission_head import Head, read_head
 from headgate.config import Config
 from headgate.core.canonical import parse_object
+from headgate.core.client import Client
 from headgate.core.eligibility import bypass_reason, has_effects, may_hold_media
 from headgate.core.fingerprint import (
     STREAMED_OPERATIONS,
@@ -30,7 +31,7 @@ from headgate.core.fingerprint import (
 )
 from headgate.core.rewrite import renamed
 from headgate.core.verdict import LIMIT_FIELDS
-from headgate.errors import BadRequest
+from headgate.errors import BadRequest, Refused
 from headgate.layers.cache_settings import ignored_fields
 from headgate.layers.settings import policy_of
 from headgate.providers.settings import DEFAULT_BASE_URLS
@@ -78,6 +79,7 @@ class Plan(Struct, frozen=True):
     bypass: str
     limit_explicit: bool
     repeatable: bool
+    client: Client | None = None
 
     @property
     def target(self) -> Target:
@@ -162,15 +164,18 @@ class Admission:
             bypass=plan.bypass,
             routes=plan.routes,
             repeatable=plan.repeatable,
+            client=plan.client,
         )
 
     def _prefix(self, operation: str, head: Head, query: bytes) -> tuple[bytes, bytes]:
         """Prefix of the raw digest, and the scope; remembered, as a client's headers repeat."""
-        known = (operation, head.credential, head.behaviour, head.controls.namespace, query)
+        client = "" if head.client is None else head.client.id
+        known = (operation, head.credential, head.behaviour, head.controls.namespace, query, client)
         found = self._prefixes.get(known)
         if found is None:
             scope = self._scope(head)
-            headers = (*head.behaviour, (b"?", query))
+            # A plan says what its client may do: those of one tenant share entries, not plans.
+            headers = (*head.behaviour, (b"?", query), (b"client", client.encode()))
             found = raw_prefix(operation, scope, headers), scope
             sent_bytes = sum(len(value) for _, value in head.credential)
             if len(found[0]) + sent_bytes <= PREFIX_BYTES_MAX:
@@ -182,7 +187,11 @@ class Admission:
     ) -> Plan:
         fields = parse_object(body)
         asked = self._asked(fields)
+        if head.client is not None and not head.client.allows(asked):
+            raise _not_allowed(head.client, asked)
         model, routes = self.resolve(asked, operation)
+        if head.client is not None:
+            routes = self._with_own_keys(routes, asked)
         targets = [route.target for route in routes if route.role == TARGET]
         streamed = self._is_streamed(fields)
         policy = self._policy(model)
@@ -212,11 +221,26 @@ class Admission:
             bypass=bypass,
             limit_explicit=any(terms.get(name) is not None for name in LIMIT_FIELDS),
             repeatable=not has_effects(terms),
+            client=head.client,
         )
 
     def resolve(self, name: str, operation: str) -> tuple[str, tuple[Route, ...]]:
         """As `Routes.resolve`."""
         return self._routes_of.resolve(name, operation)
+
+    def _with_own_keys(self, routes: tuple[Route, ...], asked: str) -> tuple[Route, ...]:
+        """Those to providers that have a key of their own, or need none: a client's key opens this
+        gateway and nothing else. Raises Refused where there is no such target."""
+        providers = self._config.providers
+        able = tuple(
+            route
+            for route in routes
+            if providers[route.target.provider].has_key
+            or providers[route.target.provider].kind == "fake"
+        )
+        if not any(route.role == TARGET for route in able):
+            raise _without_key(asked, routes[0].target.provider)
+        return able
 
     def _asked(self, fields: dict[str, Any]) -> str:
         return _model_in(fields)
@@ -249,6 +273,8 @@ class Admission:
         namespace = head.controls.namespace
         if namespace and namespace in self._config.cache.shared_namespaces:
             return scope_of(b"shared", b"", namespace)
+        if head.client is not None:
+            return scope_of(b"client", head.client.share, namespace)
         return scope_of(b"credential", sender_of(head.credential), namespace)
 
     def _shapeless(
@@ -281,6 +307,25 @@ def endpoint(config: Config, provider: str) -> str:
     """Where calls of `provider` go, for people to read."""
     settings = config.providers[provider]
     return settings.base_url or DEFAULT_BASE_URLS[settings.kind] or "built in"
+
+
+def _not_allowed(client: Client, asked: str) -> BadRequest:
+    names = ", ".join(client.shown_models[:20])
+    return BadRequest(
+        f"this key may not ask for model {asked[:200]!r}, but for: {names}; ask for one of these, "
+        "or have the operator of this gateway give you a key for it",
+        status=403,
+        code="model_not_allowed",
+    )
+
+
+def _without_key(asked: str, provider: str) -> Refused:
+    refused = Refused(
+        f"provider {provider!r}, which serves model {asked[:200]!r}, has no key of its own here: "
+        f"the operator of this gateway has to set providers.{provider}.api_key"
+    )
+    refused.code = "provider_key_missing"
+    return refused
 
 
 def _model_in(fields: dict[str, Any]) -> str:

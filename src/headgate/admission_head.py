@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from msgspec import Struct
 
+from headgate.core.client import Client
 from headgate.core.controls import read_controls
 from headgate.core.fingerprint import BEHAVIOUR_HEADERS
 from headgate.core.idempotency import HEADER
@@ -20,6 +22,7 @@ CREDENTIAL_HEADERS = frozenset({b"authorization", b"x-api-key", b"api-key", b"x-
 """Of OpenAI and most others, Anthropic, Azure, and Google."""
 IDENTITY = (b"accept-encoding", b"identity")
 
+_KEY_OF_OURS = re.compile(rb" *(bearer +)?hg_", re.IGNORECASE)
 _FORWARDED, _CREDENTIAL, _BEHAVIOUR, _CONTROL, _LENGTH, _FRAMING, _NAME = range(1, 8)
 _KINDS = {
     **dict.fromkeys((b"content-type", b"accept", b"traceparent"), _FORWARDED),
@@ -43,6 +46,10 @@ class Head(Struct, frozen=True):
     """Size of the body by its own account; 0 where it gives none."""
     name: bytes = b""
     """What the client calls this call (`Idempotency-Key`); empty where it gives it no name."""
+    client: Client | None = None
+    """Whose key it came with, which is not in `credential` any more; None where none is needed."""
+    has_key: bool = False
+    """What came with it looks like a key of a gateway: nothing to be sent to a provider."""
 
 
 def read_head(headers: Iterable[tuple[bytes, bytes]]) -> Head:
@@ -86,7 +93,13 @@ def read_head(headers: Iterable[tuple[bytes, bytes]]) -> Head:
     _check(framing, credential)
     controls = read_controls(said) if said else NO_CONTROLS
     return Head(
-        tuple(forwarded), tuple(credential), tuple(behaviour), controls, announced_bytes, given
+        tuple(forwarded),
+        tuple(credential),
+        tuple(behaviour),
+        controls,
+        announced_bytes,
+        given,
+        has_key=any(_KEY_OF_OURS.match(value) for _, value in credential),
     )
 
 

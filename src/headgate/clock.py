@@ -8,6 +8,7 @@ revives nor kills an entry.
 
 from __future__ import annotations
 
+import os
 import random
 import time
 from typing import Protocol
@@ -45,3 +46,8 @@ class SystemClock:
 
     def epoch(self) -> float:
         return self.epoch_offset_s + time.perf_counter()
+
+
+def secret_bytes(count: int) -> bytes:
+    """`count` bytes that nobody can guess, of the operating system."""
+    return os.urandom(count)

@@ -32,13 +32,15 @@ class ServerConfig:
     """`[server]`: the gateway's own socket."""
 
     host: str = "127.0.0.1"
-    """Address to listen on; anything but loopback needs an admin_token."""
+    """Address to listen on; anything but loopback needs an admin_token, and client keys."""
     port: Annotated[int, Bounds(0, 65535)] = 4000
     """Port to listen on; 0 takes a free one."""
     workers: Annotated[int, Bounds(1, 64)] = 1
     """Processes; more than one share a cache only with cache.persist."""
     admin_token: Secret = Secret("")
     """Admin routes ask for it as `Authorization: Bearer ...`."""
+    insecure_open: bool = False
+    """Answer other machines although there are no client keys: whoever reaches it may call."""
     drain_timeout: Annotated[Seconds, Bounds(0)] = 60.0
     """How long running calls may finish after SIGTERM."""
     body_max_bytes: Annotated[Bytes, Bounds(1024)] = 10_000_000
@@ -68,6 +70,18 @@ class CallsConfig:
 
 
 @dataclass(frozen=True)
+class KeysConfig:
+    """`[keys]`: keys that you give to your clients; once there is one, every call needs one."""
+
+    path: str = "headgate-keys.db"
+    """The file that `headgate keys create` makes; its folder must exist."""
+    pepper: Secret = Secret("")
+    """What digests of keys are made with; absent: the file beside, made with the first key."""
+    unpriced: Literal["deny", "allow"] = "deny"
+    """Calls of a key with a budget to a model without a price: refused (403), or uncounted."""
+
+
+@dataclass(frozen=True)
 class Config:
     """Everything headgate can be told. `Config()` is complete: memory cache, no providers.
 
@@ -83,6 +97,7 @@ class Config:
     metrics: MetricsConfig = MetricsConfig()
     calls: CallsConfig = CallsConfig()
     ledger: LedgerConfig = LedgerConfig()
+    keys: KeysConfig = KeysConfig()
     providers: dict[str, ProviderConfig] = field(default_factory=dict)
     models: dict[str, ModelConfig] = field(default_factory=dict)
     prices: dict[str, PriceConfig] = field(default_factory=dict)
@@ -111,6 +126,7 @@ def _files() -> Any:
 __all__ = [
     "CallsConfig",
     "Config",
+    "KeysConfig",
     "ModelCacheConfig",
     "ModelConfig",
     "PriceConfig",

@@ -34,6 +34,7 @@ _NO_PROVIDER = """\
 """
 # What the examples of named blocks say besides defaults, as TOML.
 _SERVER = {"admin_token": '"${HEADGATE_ADMIN_TOKEN:-}"'}
+_KEYS = {"pepper": '"${HEADGATE_PEPPER:-}"'}
 _CACHE_MODEL = {
     "ttl": '"2h"',
     "enabled": "true",
@@ -67,7 +68,11 @@ _PRICE = {
     "cache_write_1h": '"2.50"',
     "batch": '"0.5"',
 }
-_GIVEN: dict[Path, Mapping[str, str]] = {("server",): _SERVER, ("limits",): _LIMITS}
+_GIVEN: dict[Path, Mapping[str, str]] = {
+    ("server",): _SERVER,
+    ("limits",): _LIMITS,
+    ("keys",): _KEYS,
+}
 _EXAMPLES: dict[Path, tuple[str, Mapping[str, str]]] = {
     ("cache", "models"): ("gpt-4", _CACHE_MODEL),
     ("providers",): ("openai", _OPENAI),

@@ -7,6 +7,8 @@
       Refused                we said no before sending: sent is False
         BreakerOpen          what was to be called keeps failing
         RateLimited          too many requests or tokens, ours or a provider's count of them
+        SpendExhausted       the budget of the client's key is used up
+        Unpriced             a budget is to pay for what has no known price
         QueueFull            too much is under way: no place, and no room to wait
         CacheOnlyMiss        `only-if-cached` and nothing stored
         UnknownModel         no target for this model
@@ -134,6 +136,20 @@ class RateLimited(Refused):
 
 SDK_WAIT_MAX_S = 60.0
 """How long the official SDKs wait for a Retry-After at most."""
+
+
+class SpendExhausted(Refused):
+    """The budget of the client's key is used up; `retry_after_s` is when it begins anew."""
+
+    status_hint = 402
+    code = "budget_exhausted"
+
+
+class Unpriced(Refused):
+    """The client's key has a budget, and nobody knows what this model costs."""
+
+    status_hint = 403
+    code = "model_unpriced"
 
 
 class QueueFull(Refused):

@@ -198,7 +198,7 @@ class Guards:
     def _succeed(self, before: Guards, changed: Collection[str]) -> None:
         self.attempts, self.denials, self.hedges = before.attempts, before.denials, before.hedges
         self.retries, self.fallbacks = before.retries, before.fallbacks
-        self.transitions = before.transitions
+        self.transitions, self.durations = before.transitions, before.durations
         self._unsettled = [
             *self.endpoints.adopt(before.endpoints, lambda provider: provider not in changed),
             *self.deployments.adopt(before.deployments, lambda key: key[0] not in changed),

@@ -17,6 +17,7 @@ from msgspec.structs import replace
 from headgate.account import Account
 from headgate.clock import Clock
 from headgate.core.booking import AVOIDED_EXACT, Row, Spared, priced_row, spared_row
+from headgate.core.client import Client
 from headgate.core.money import Price, dollars
 from headgate.core.totals import Sum, Totals, sum_of
 from headgate.stores.base import Booked, Journal
@@ -29,7 +30,7 @@ LATE_MAX = 10_000
 _REMEMBERED_MAX = 4096
 _TENANT_BYTES = 8
 _PERIOD_S = 1800
-_Hit = tuple[str, str, bytes, Usage]
+_Hit = tuple[str, str, str | bytes, Usage]
 
 
 class Pricing(Protocol):
@@ -88,19 +89,27 @@ class Ledger:
         provider, _, model = target.partition("/")
         return self.prices.price(provider, model, tier)
 
+    def resolved_price(self, target: str) -> Price | None:
+        """As `price`, of the standard tier, and waits where it is not known yet."""
+        provider, _, model = target.partition("/")
+        return self.prices.resolve(provider, model)
+
     def name(self) -> str:
         """For one more call: the same twice in no two processes."""
         return f"{self.prefix}-{next(self._numbers):x}"
 
     def book(self, name: str, call: Call, rows: Sequence[Row]) -> None:
         """The rows of one call, or later ones of it."""
-        now_s, tenant = self._clock.epoch(), _tenant(call.scope)
+        client: Client | None = call.client
+        now_s = self._clock.epoch()
+        tenant = _tenant(call.scope) if client is None else client.who
         self._take([Booked(now_s, name, call.model, tenant, row) for row in rows])
 
-    def record_hit(self, entry: Entry) -> None:
+    def record_hit(self, entry: Entry, client: Client | None = None) -> None:
         """One call that the cache answered: it joins a queue, under no lock."""
         hits = self._hits
-        hits.append((entry.model, entry.target, entry.scope, entry.usage))
+        whose = entry.scope if client is None else client.who
+        hits.append((entry.model, entry.target, whose, entry.usage))
         if len(hits) >= FOLD:
             self._take(self._folded())
 
@@ -192,8 +201,8 @@ class Ledger:
             waiting = Counter(hits.popleft() for _ in range(len(hits)))
         now_s = self._clock.epoch()
         return [
-            Booked(now_s, "", model, _tenant(scope), spared_row(self._spared(target, usage), calls))
-            for (model, target, scope, usage), calls in waiting.items()
+            Booked(now_s, "", model, _tenant(whose), spared_row(self._spared(target, usage), calls))
+            for (model, target, whose, usage), calls in waiting.items()
             if usage.tokens
         ]
 
@@ -201,5 +210,6 @@ class Ledger:
         return Spared(AVOIDED_EXACT, target, usage, self.price(target))
 
 
-def _tenant(scope: bytes) -> str:
-    return scope[:_TENANT_BYTES].hex()
+def _tenant(whose: str | bytes) -> str:
+    """`TENANT/KEY` where calls come with a key of ours, else the beginning of their scope."""
+    return whose if isinstance(whose, str) else whose[:_TENANT_BYTES].hex()

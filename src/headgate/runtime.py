@@ -203,7 +203,7 @@ class Runtime:
             return plan, None
         ended_s = self._monotonic()
         self._record_hit(plan.model, (ended_s - started_s) * 1000)
-        self._book_hit(entry)
+        self._book_hit(entry, plan.client)
         self._log_hit(plan, entry, started_s, ended_s)
         return plan, entry
 

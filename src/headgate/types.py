@@ -214,6 +214,8 @@ class Call(Struct, frozen=True):
     """What it may still spend on trying again, shared by retry and fallback; set by fallback."""
     account: Any = None
     """Where its attempts are booked as they end; set by observe."""
+    client: Any = None
+    """Whose key it came with, a `core.client.Client`; None where none is needed."""
     sole: bool = True
     """No other target can be tried now: what is to be tried again is tried here."""
     queues: bool = True

@@ -48,7 +48,7 @@ def test_a_number_that_has_fallen_began_at_0_again() -> None:
 def test_what_was_made_anew_begins_at_0_even_where_it_has_counted_more_already() -> None:
     growth = Growth()
     growth.take({("a",): [3], ("b",): [3]}, as_it_is)
-    growth.forget({"a"})
+    growth.forget([("a",)])
     growth.take({("a",): [5], ("b",): [5]}, as_it_is)
     assert growth.totals == {("a",): [8], ("b",): [5]}
 

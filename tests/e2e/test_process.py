@@ -73,7 +73,7 @@ def test_admin_routes_are_for_this_machine(gate: Any, headers: dict[str, str], s
 
 
 def test_the_admin_token_opens_an_exposed_gateway(start_process: Start) -> None:
-    server = '[server]\nhost = "0.0.0.0"\nadmin_token = "${ADMIN}"\n'
+    server = '[server]\nhost = "0.0.0.0"\ninsecure_open = true\nadmin_token = "${ADMIN}"\n'
     process = start_process(server, ADMIN="t0ken")
     assert process.get("/api/metrics/llm").status == 401
     assert process.get("/api/metrics/llm", {"authorization": "Bearer wrong"}).status == 401

@@ -13,7 +13,8 @@ import pytest
 from layers.coalescing import WIRE, Scene, play, settle
 from msgspec.structs import replace
 
-from headgate.errors import StreamBroken
+from headgate.core.client import KeyRecord, client_of
+from headgate.errors import SpendExhausted, StreamBroken
 from headgate.joining.flight import Flight, FlightLimits
 from headgate.layers.coalesce import coalesce
 from headgate.stream import Value, Whole
@@ -299,5 +300,32 @@ def test_flights_under_way_stand_in_the_table_that_was_given() -> None:
         assert [flight.model for flight in flights.values()] == ["m", "m"]
         await scene.finish(tasks)
         assert flights == {}
+
+    play(act)
+
+
+def holder(key: str) -> Any:
+    return client_of(KeyRecord(key, key, "acme", b"", ("*",), 0.0))
+
+
+def test_a_leader_that_is_refused_takes_nobody_with_another_key_along() -> None:
+    async def act(scene: Scene) -> None:
+        poor, rich = (replace(WIRE, client=holder(key)) for key in "ab")
+
+        async def below(call: Call) -> Reply:
+            scene.asked.append(call)
+            await scene.go.wait()
+            if call.client is poor.client:
+                raise SpendExhausted("of one key")
+            return Reply(200, (), Whole(b"answer"))
+
+        ask = coalesce(FlightLimits())(below)
+        tasks = [asyncio.ensure_future(ask(call)) for call in (poor, poor, rich, rich, rich)]
+        await settle()
+        assert len(scene.asked) == 1
+        scene.go.set()
+        ended = await asyncio.gather(*tasks, return_exceptions=True)
+        assert [type(one) for one in ended] == [SpendExhausted] * 2 + [Reply] * 3
+        assert [call.client for call in scene.asked] == [poor.client, rich.client]
 
     play(act)

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
 
 from headgate.account import Account
-from headgate.core.booking import Attempt
-from headgate.errors import BreakerOpen, UpstreamTimeout
+from headgate.core.booking import FAILED, Attempt, billed_row
+from headgate.core.budget import Hold
+from headgate.core.client import KeyRecord, client_of
+from headgate.core.money import Price, Rates
+from headgate.errors import BreakerOpen, SpendExhausted, Unpriced, UpstreamTimeout
 from headgate.events import looked_at
 from headgate.layers.cost import cost
 from headgate.stream import Chunks, Whole
@@ -24,6 +28,8 @@ FINISH = b'data: {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}
 COUNTED = b'data: {"choices": [], "usage": {"prompt_tokens": 9, "completion_tokens": 3}}\n\n'
 DONE = b"data: [DONE]\n\n"
 SENT_TOKENS = len(BODY) // 4
+ONE = Price(Rates(*[1_000_000] * 5), "v1")
+"""1 nano-dollar for each token."""
 
 
 class Told(Account):
@@ -146,3 +152,114 @@ def test_a_callable_is_its_callers_business() -> None:
 
 async def _served(below: Service, call: Call) -> Reply:
     return await cost(below)(call)
+
+
+class Purse:
+    """What a budget is told, in order."""
+
+    def __init__(self, *, takes_unpriced: bool = False, is_empty: bool = False) -> None:
+        self.takes_unpriced = takes_unpriced
+        self.is_empty = is_empty
+        self.told: list[tuple[str, int]] = []
+
+    def reserve(self, nanos: int) -> Hold:
+        if self.is_empty:
+            raise SpendExhausted("nothing is left")
+        self.told.append(("reserve", nanos))
+        return Hold(nanos)
+
+    def settle(self, hold: Hold, nanos: int) -> None:
+        self.told.append(("settle", nanos))
+
+    def release(self, hold: Hold) -> None:
+        self.told.append(("release", hold.nanos))
+
+
+class Priced(Told):
+    """An account at 1 nano-dollar a token, or at no known price."""
+
+    __slots__ = ("price",)
+
+    def __init__(self, price: Price | None = ONE) -> None:
+        super().__init__()
+        self.price = price
+
+    async def standard_price(self, target: str) -> Price | None:
+        return self.price
+
+    def billed(self, attempt: Attempt) -> int | None:
+        row = billed_row(replace(attempt, price=self.price), FAILED)
+        return 0 if row is None else row.cost_nanos
+
+
+def paying(below: Service, purse: Purse, account: Told, **more: Any) -> list[tuple[str, int]]:
+    """What the purse is told of one call that is read to its end."""
+    made = client_of(KeyRecord("a", "a", "acme", b"", ("*",), 0.0), purse)
+    call = replace(CALL, account=account, client=made, **more)
+
+    async def scene() -> None:
+        reply = await cost(below)(call)
+        async for _ in reply.body:
+            pass
+
+    asyncio.run(scene())
+    return purse.told
+
+
+def answering(usage: Usage) -> Service:
+    async def below(call: Call) -> Reply:
+        return Reply(200, (), Whole(ANSWER), usage)
+
+    return below
+
+
+def test_the_estimate_is_reserved_and_what_was_counted_settled() -> None:
+    told = paying(answering(Usage(9, 3)), Purse(), Priced())
+    assert told == [("reserve", SENT_TOKENS + 500), ("settle", 12)]
+
+
+def test_embeddings_say_nothing_and_nothing_is_reserved_for_it() -> None:
+    told = paying(answering(Usage(9)), Purse(), Priced(), operation="embeddings")
+    assert told == [("reserve", SENT_TOKENS), ("settle", 9)]
+
+
+@pytest.mark.parametrize("error", [BreakerOpen("x"), UpstreamTimeout("x", stage="connect")])
+def test_what_was_not_sent_is_released(error: Exception) -> None:
+    async def below(call: Call) -> Reply:
+        raise error
+
+    purse = Purse()
+    with pytest.raises(type(error)):
+        paying(below, purse, Priced())
+    assert purse.told == [("reserve", SENT_TOKENS + 500), ("release", SENT_TOKENS + 500)]
+
+
+def test_what_may_have_been_billed_is_settled_as_it_is_booked() -> None:
+    async def below(call: Call) -> Reply:
+        raise UpstreamTimeout("x", stage="total")
+
+    purse, account = Purse(), Priced()
+    with pytest.raises(UpstreamTimeout):
+        paying(below, purse, account)
+    assert purse.told == [("reserve", SENT_TOKENS + 500), ("settle", SENT_TOKENS)]
+    assert len(account.attempts) == 1
+
+
+def test_without_money_nothing_is_asked() -> None:
+    with pytest.raises(SpendExhausted):
+        paying(answering(NO_USAGE), Purse(is_empty=True), Priced())
+
+
+def test_without_a_price_nothing_is_asked_unless_that_is_said() -> None:
+    with pytest.raises(Unpriced, match=r"keys\.unpriced"):
+        paying(answering(NO_USAGE), Purse(), Priced(None))
+    assert paying(answering(Usage(9, 3)), Purse(takes_unpriced=True), Priced(None)) == []
+
+
+def test_an_answer_in_a_tier_without_a_price_costs_what_was_reserved() -> None:
+    class Dear(Priced):
+        def billed(self, attempt: Attempt) -> int | None:
+            return None
+
+    told = paying(answering(Usage(9, 3)), Purse(), Dear())
+    assert told == [("reserve", SENT_TOKENS + 500), ("settle", SENT_TOKENS + 500)]

@@ -10,6 +10,7 @@ from limiting import ALICE, BOB, LoopClock, Upstream, a_call, whole
 from msgspec.structs import replace
 from virtualtime import run
 
+from headgate.core.client import KeyRecord, client_of
 from headgate.core.rate import RateSettings
 from headgate.errors import RateLimited, UpstreamUnreachable
 from headgate.layers.throttle import throttle
@@ -20,9 +21,43 @@ def throttled(upstream: Upstream, **limits: int) -> Any:
     return throttle(RateSettings(**limits), LoopClock())(upstream)
 
 
-def test_without_limits_there_is_no_layer() -> None:
-    upstream = Upstream()
-    assert throttled(upstream) is upstream
+def test_without_limits_nothing_stands_in_between() -> None:
+    async def scene() -> None:
+        asked: list[Any] = []
+        called = throttle(RateSettings(), LoopClock())(lambda call: asked.append(call) or 7)  # type: ignore[arg-type, func-returns-value, return-value]
+        assert called(a_call()) == 7, "not even an awaitable of its own"
+        assert len(asked) == 1
+
+    run(scene())
+
+
+def holder(key: str, family: str, tenant: str, **limits: int) -> Any:
+    made = KeyRecord(key, family, tenant, b"", ("*",), 0.0, **limits)
+    return client_of(made)
+
+
+def test_a_key_has_limits_of_its_own_which_its_successor_shares() -> None:
+    async def scene() -> None:
+        ask = throttled(Upstream(0.0), requests_per_min=1)
+        first, second = (holder(key, "a", "acme", requests_per_min=3) for key in "ab")
+        for client in (first, second, first):
+            await ask(replace(a_call(), client=client))
+        with pytest.raises(RateLimited):
+            await ask(replace(a_call(), client=second))
+
+    run(scene())
+
+
+def test_keys_without_limits_of_their_own_share_those_of_their_tenant() -> None:
+    async def scene() -> None:
+        ask = throttled(Upstream(0.0), requests_per_min=2)
+        for key in "ab":
+            await ask(replace(a_call(), client=holder(key, key, "acme")))
+        with pytest.raises(RateLimited):
+            await ask(replace(a_call(), client=holder("c", "c", "acme")))
+        await ask(replace(a_call(), client=holder("d", "d", "other")))
+
+    run(scene())
 
 
 def test_a_client_has_its_minute_whatever_it_asks_and_in_which_namespace() -> None:

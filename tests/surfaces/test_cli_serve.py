@@ -107,7 +107,7 @@ def test_a_port_in_use_ends_with_1_and_a_line_that_names_the_option(tmp_path: Pa
 @pytest.mark.parametrize("host", ["192.0.2.1", "a..b"])
 def test_an_address_that_is_not_ours_ends_with_1_and_a_line(tmp_path: Path, host: str) -> None:
     variables = {"HEADGATE_ADMIN_TOKEN": "t"}
-    done = run("serve", "--host", host, "--port", "0", cwd=tmp_path, **variables)
+    done = run("serve", "--insecure-open", "--host", host, "--port", "0", cwd=tmp_path, **variables)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith(f"cannot listen on {host}:0: ")
     assert done.stderr.count("\n") == 1

@@ -90,11 +90,26 @@ def test_numbers_go_on_over_a_change_of_configuration() -> None:
         assert successor.guards is not runtime.guards
         runtime.guards.retries["timeout"] += 2
         numbers.follow(successor)
-        runtime.guards.retries["timeout"] += 1
         successor.guards.retries["timeout"] += 9
-        assert numbers.told().totals["retry", "timeout"] == [15]
+        assert numbers.told().totals["retry", "timeout"] == [14]
         successor.guards.retries["timeout"] += 1
-        assert numbers.told().totals["retry", "timeout"] == [16]
+        assert numbers.told().totals["retry", "timeout"] == [15]
+
+
+def test_breakers_that_begin_anew_count_on_top_of_those_before_them() -> None:
+    def at(url: str) -> Config:
+        return Config(providers={"p": ProviderConfig(kind="openai", base_url=url)})
+
+    name = ("breaker_calls", "endpoint", "p", "")
+    with Runtime(at("http://127.0.0.1:1/v1")) as runtime:
+        numbers = numbers_of(runtime)
+        runtime.guards.endpoints.get("p", 0.0).counts.ok += 3
+        assert numbers.told().totals[name][0] == 3
+        successor = runtime.successor(at("http://127.0.0.1:2/v1"))
+        numbers.follow(successor)
+        # More than there were before: it does not show by a fall.
+        successor.guards.endpoints.get("p", 0.0).counts.ok += 5
+        assert numbers.told().totals[name][0] == 8
 
 
 def test_before_there_is_anything_nothing_is_told() -> None:

@@ -74,10 +74,13 @@ def test_a_good_file_is_in_use_at_once_and_is_said_to_be(scene: Scene) -> None:
     assert "ttl=7" in scene.ask() or "stored" in scene.ask("other")
 
 
+EXPOSED = '[server]\nhost = "0.0.0.0"\ninsecure_open = true\n'
+
+
 @pytest.mark.parametrize(
     ("toml", "place"),
     [("[cache]\nttl = 'soon'\n", "line 2: cache.ttl"), ("[sever]\n", "line 1: sever"),
-     ("[[[", "line 1"), ('[server]\nhost = "0.0.0.0"\n', "server.admin_token")],
+     ("[[[", "line 1"), (EXPOSED, "server.admin_token")],
 )  # fmt: skip
 def test_a_bad_file_changes_nothing_and_is_said_to_be_bad(
     scene: Scene, toml: str, place: str
@@ -153,6 +156,12 @@ def test_port_and_workers_need_a_restart_and_it_says_so(scene: Scene) -> None:
     assert any("server.port keeps its value" in line for line in scene.said)
 
 
+def test_client_keys_stay_where_they_are(scene: Scene) -> None:
+    scene.write('[keys]\npath = "others.db"\n')
+    assert scene.reload()["reload"]["needs_restart"] == ["keys"]
+    assert scene.config.keys.path == "headgate-keys.db"
+
+
 def test_the_address_that_is_listened_on_decides_who_is_trusted_not_the_new_one() -> None:
     now = Config(server=ServerConfig(host="0.0.0.0", admin_token=Secret("t")))
     config, needs_restart = kept(now, Config())
@@ -170,7 +179,8 @@ def test_an_exposed_server_keeps_its_configuration_when_the_new_one_has_no_token
     door = open_door(Config(server=exposed))
     door.run(Reload(door.gateway, Source(file), lambda line: None).perform())
     assert door.gateway.runtime.config.server is exposed
-    assert door.get("/readyz").json["reload"]["problems"] == ["server.admin_token"]
+    problems = door.get("/readyz").json["reload"]["problems"]
+    assert problems == ["server.admin_token", "server.host"]
 
 
 def test_what_the_command_line_said_wins_again(tmp_path: Path) -> None:

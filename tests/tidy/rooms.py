@@ -55,6 +55,10 @@ ROOMS = {
     "layers.cache_settings": "core types",
     "layers": "account trail calllog ledger stores.base stores.tiers joining events attempts "
     "guards spending lanes reshape core stream metrics types errors clock",
+    # Client keys: their file is opened as the ledger's is.
+    "stores.keys": "stores.keys stores.sqlite_file core types errors clock",
+    "budgets": "stores.keys core errors clock",
+    "clients": "budgets stores.keys admission_head config core types errors clock",
     "providers.settings": "core types",
     "providers.wire": "types",
     "providers.wire_client": "providers.settings providers.wire providers.wire_aiohttp",
@@ -99,11 +103,12 @@ ROOMS = {
     "surfaces.exposition": "surfaces stores.numbers core",
     "surfaces.statistics": "surfaces metrics stores.numbers core",
     # Thin: translate, call Runtime, translate back.
-    "surfaces": "surfaces runtime calllog admission config config_file stream core types errors",
+    "surfaces": "surfaces runtime calllog admission clients clock config config_file stream core "
+    "types errors",
     # It notes when something was logged.
     "surfaces.logs": "surfaces calllog config core clock",
-    "surfaces.cli": "surfaces runtime monitor clock pricing stores.base stores.ledger config "
-    "config_file core types errors demo",
+    "surfaces.cli": "surfaces runtime monitor clients clock pricing stores.base stores.ledger "
+    "stores.keys config config_file core types errors demo",
     "n3": "runtime circuitbreaker invocation config metrics layers.settings stream core types "
     "errors clock",
     "demo": "demo surfaces runtime testing config providers.settings core types errors clock",

@@ -7,7 +7,7 @@ What Prometheus reads may not, so readings are turned into growth, and growth is
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -44,10 +44,10 @@ class Growth:
             add(self.totals, shown, grown)
             add(self.pending, shown, grown)
 
-    def forget(self, families: Collection[str]) -> None:
+    def forget(self, names: Iterable[Name]) -> None:
         """The next readings of these begin at 0: what counted them was made anew."""
-        for name in [name for name in self._seen if name[0] in families]:
-            del self._seen[name]
+        for name in names:
+            self._seen.pop(name, None)
 
     def settle(self) -> None:
         """What was pending has been handed on."""

@@ -16,6 +16,9 @@ from headgate.joining.fanout import Log, Reader
 from headgate.stream import Value, Whole
 from headgate.types import Call, Invocation, Reply, Service
 
+_TRANSIENT = frozenset({408, 500, 502, 503, 504, 529})
+"""What one more attempt may not meet again. Not 429: another call would be refused, too."""
+
 
 class FlightLimits(Struct, frozen=True):
     """Bounds of a flight."""
@@ -41,6 +44,7 @@ class Flight:
         self.key = call.key
         self.model = call.model
         self.streamed = call.streamed
+        self.client = call.client
         self.thread_id = call.request.thread_id if isinstance(call.request, Invocation) else 0
         self._limits = limits
         self._on_closing = on_closing
@@ -138,3 +142,9 @@ class Flight:
         if self._log is not None:
             self._log.end(broken if task.cancelled() else self._error)
         self._tell(None)
+
+
+def is_worth_another(reply: Reply) -> bool:
+    """Whether those who joined a call that ended like this may have one call more."""
+    is_failure = isinstance(reply.body, Whole) and reply.status in _TRANSIENT
+    return is_failure and reply.provenance.attempts <= 1

@@ -13,16 +13,13 @@ from enum import Enum, auto
 from msgspec.structs import replace
 
 from headgate.core.fingerprint import shape_key
-from headgate.errors import UpstreamFailed
+from headgate.errors import Refused, UpstreamFailed
 from headgate.joining.fanout import WithoutUsage
-from headgate.joining.flight import Flight, FlightLimits
+from headgate.joining.flight import Flight, FlightLimits, is_worth_another
 from headgate.joining.waits import Waits
 from headgate.reshape import reshaped
 from headgate.stream import Value, Whole
 from headgate.types import Call, Invocation, Layer, Reply, Service, WireRequest
-
-_TRANSIENT = frozenset({408, 500, 502, 503, 504, 529})
-"""What one more attempt may not meet again. Not 429: another call would be refused, too."""
 
 
 class _Next(Enum):
@@ -35,7 +32,7 @@ class _Next(Enum):
     SUCCESSOR = auto()
     """Join or lead the one call more that a failure is worth."""
     ANOTHER_LEADER = auto()
-    """Join or lead another call: this one was cancelled from outside."""
+    """Join or lead another call: this one was cancelled from outside, or was not to be made."""
 
 
 def coalesce(limits: FlightLimits, flights: dict[bytes, Flight] | None = None) -> Layer:
@@ -85,9 +82,14 @@ class _Coalescing:
             reply = await self._head_of(flight, call)
             if reply is None:
                 return _Next.ANOTHER_LEADER
-            if may_fail and _is_worth_another(reply):
+            if may_fail and is_worth_another(reply):
                 return _Next.SUCCESSOR
             return await _shared(reply, flight, call)
+        except Refused:
+            # The leader's own limits and budget are nobody else's.
+            if flight.client is call.client:
+                raise
+            return _Next.ANOTHER_LEADER
         except UpstreamFailed as error:
             # Where the flight has tried again already, that was enough.
             if may_fail and error.attempts <= 1:
@@ -120,11 +122,6 @@ class _Coalescing:
         if call.usage_wanted or isinstance(reply.body, Whole | Value):
             return reply
         return replace(reply, body=WithoutUsage(reply.body))
-
-
-def _is_worth_another(reply: Reply) -> bool:
-    is_failure = isinstance(reply.body, Whole) and reply.status in _TRANSIENT
-    return is_failure and reply.provenance.attempts <= 1
 
 
 def _may_share(call: Call) -> bool:

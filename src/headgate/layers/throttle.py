@@ -1,12 +1,15 @@
 """Requests and tokens per minute of each client: the front's own limit, whatever the target.
 
-A client is who sends a credential, whatever namespace it names: a namespace of its own must not be
-a rate of its own.
+A client is who has a key of the gateway, or who sends a credential, whatever namespace it names: a
+namespace of its own must not be a rate of its own. A key may have limits of its own.
 """
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
+
 from headgate.clock import Clock
+from headgate.core.client import Client
 from headgate.core.estimate import estimated_tokens
 from headgate.core.fingerprint import sender_of
 from headgate.core.outcome import Outcome
@@ -17,22 +20,45 @@ from headgate.errors import RateLimited
 from headgate.spending import followed, give_back
 from headgate.types import Call, Layer, Reply, Service, WireRequest
 
-Clients = Registry[bytes, Rate]
+_Rated = tuple[bytes, RateSettings | None]
+"""Who is counted, and by which limits of its own."""
+Clients = Registry[_Rated, Rate]
 """What each client has left of its minute; it may outlive a change of the configuration."""
 
 
 def clients_under(settings: RateSettings) -> Clients:
-    """The rates of clients under `settings`, none of which is known yet."""
-    return Registry(lambda client, now_s: Rate(settings, now_s), Rate.is_idle)
+    """The rates of clients, none of which is known yet: `settings` hold for who has no limits of
+    its own, and for who shares one because there is no room for more."""
+
+    def made(rated: _Rated | None, now_s: float) -> Rate:
+        own = None if rated is None else rated[1]
+        return Rate(own or settings, now_s)
+
+    return Registry(made, Rate.is_idle)
 
 
 def throttle(settings: RateSettings, clock: Clock, clients: Clients | None = None) -> Layer:
-    """The layer; none at all where nothing is limited. Raises RateLimited. Callables have no client
-    and no limit. `clients` were made under `settings`; absent: new ones."""
-    if settings.requests_per_min is None and settings.tokens_per_min is None:
-        return lambda below: below
+    """The layer; `settings` hold for who has no limits of its own. Raises RateLimited. Callables
+    have no client and no limit. `clients` were made under `settings`; absent: new ones."""
+    limits_all = settings.requests_per_min is not None or settings.tokens_per_min is not None
     known = clients_under(settings) if clients is None else clients
-    return lambda below: _Throttled(below, known, clock).ask
+
+    def layer(below: Service) -> Service:
+        throttled = _Throttled(below, known, clock)
+
+        # No frame of its own where nothing is limited.
+        def service(call: Call) -> Awaitable[Reply]:
+            client: Client | None = call.client
+            own = None if client is None else client.rates
+            request = call.request
+            if isinstance(request, WireRequest) and (limits_all or own is not None):
+                counted = sender_of(request.credential) if client is None else client.rated
+                return throttled.ask(call, request, (counted, own))
+            return below(call)
+
+        return service
+
+    return layer
 
 
 class _Throttled:
@@ -41,16 +67,16 @@ class _Throttled:
         self._clock = clock
         self._rates = clients
 
-    async def ask(self, call: Call) -> Reply:
-        request = call.request
-        if not isinstance(request, WireRequest):
-            return await self._below(call)
+    async def ask(self, call: Call, request: WireRequest, rated: _Rated) -> Reply:
         now_s = self._clock.monotonic()
-        rate = self._rates.get(sender_of(request.credential), now_s)
+        rate = self._rates.get(rated, now_s)
         tokens = estimated_tokens(request.body) if rate.counts_tokens else 0
         reservation = rate.reserve(tokens, now_s)
         if isinstance(reservation, Refusal):
-            message = f"the {reservation.reason} per minute of this client are used up"
+            message = (
+                f"the {reservation.reason} per minute of this client are used up: wait as long as "
+                "Retry-After says"
+            )
             raise RateLimited(message, retry_after_s=reservation.retry_after_s)
 
         def over(outcome: Outcome, reply: Reply | None) -> None:

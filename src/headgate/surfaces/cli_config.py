@@ -51,7 +51,8 @@ def check(config: ConfigOption = None) -> None:
         server.check_exposure(loaded.config)
     except ConfigError as error:
         raise ConfigError(error.problems, str(loaded.file or "")) from None
-    for note in [*loaded.notes, *_doubts(loaded), *_unpriced(loaded.config)]:
+    keys = importlib.import_module("headgate.surfaces.exposure").key_notes(loaded.config)
+    for note in [*loaded.notes, *_doubts(loaded), *_unpriced(loaded.config), *keys]:
         terminal.warn(f"note: {note}")
     terminal.say(f"ok: {loaded.file or 'no file; defaults and environment'}")
 

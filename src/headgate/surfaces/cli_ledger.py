@@ -22,7 +22,7 @@ from headgate.stores.ledger import read_rows
 from headgate.surfaces import terminal
 
 COLUMNS = (
-    "time", "call", "kind", "model", "target", "tenant", "calls", "tokens_input",
+    "time", "call", "kind", "model", "target", "tenant", "key", "calls", "tokens_input",
     "tokens_cache_read", "tokens_cache_write", "tokens_cache_write_1h", "tokens_output",
     "cost_nanos", "cost_usd", "price_version", "tier", "estimated",
 )  # fmt: skip
@@ -79,14 +79,20 @@ def fields_of(booked: Booked) -> dict[str, Any]:
     """The columns of one row; None where nobody knows the price."""
     row = booked.row
     tokens, nanos = row.tokens, row.cost_nanos
-    moment = datetime.fromtimestamp(booked.at_s, UTC).isoformat(timespec="milliseconds")
+    at = datetime.fromtimestamp(booked.at_s, UTC).isoformat(timespec="milliseconds")
+    tenant, _, key = booked.tenant.partition("/")
     values = (
-        moment, booked.call, row.kind, booked.model, row.target, booked.tenant, row.calls,
+        at, booked.call, row.kind, booked.model, row.target, tenant, key, row.calls,
         tokens.input, tokens.cache_read, tokens.cache_write, tokens.cache_write_1h, tokens.output,
         nanos, None if nanos is None else dollars(nanos), row.price_version, row.tier,
         row.is_estimated,
     )  # fmt: skip
     return dict(zip(COLUMNS, values, strict=True))
+
+
+def moment(at_s: float) -> str:
+    """Seconds since 1970 as people read them, in UTC."""
+    return datetime.fromtimestamp(at_s, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def _cell(value: Any) -> Any:

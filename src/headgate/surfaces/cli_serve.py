@@ -38,13 +38,17 @@ def serve(
     log_format: Annotated[
         LogFormat | None, typer.Option(help="Lines for people, or JSON, one object for each.")
     ] = None,
+    insecure_open: Annotated[
+        bool, typer.Option("--insecure-open", help="Answer other machines without client keys.")
+    ] = False,
 ) -> None:
     """Run the gateway (default http://127.0.0.1:4000) until SIGTERM or Ctrl-C."""
     files = importlib.import_module("headgate.config_file")
     server = importlib.import_module("headgate.surfaces.server")
     reload = importlib.import_module("headgate.surfaces.reload")
     loaded = files.load_or_default(config, os.environ)
-    changed: dict[str, Any] = {"host": host, "port": port, "workers": workers}
+    changed: dict[str, Any] = {"host": host, "port": port, "workers": workers,
+                               "insecure_open": insecure_open or None}  # fmt: skip
     if log_format is not None:
         changed["log_format"] = log_format.value
     given = {name: value for name, value in changed.items() if value is not None}

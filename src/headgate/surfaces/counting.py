@@ -26,9 +26,6 @@ from headgate.metrics import Metrics
 from headgate.runtime import Runtime
 
 OTHER = "other"
-OF_GUARDS = frozenset({"attempt", "attempt_time", "retry", "fallback", "hedge", "denied",
-                       "transition", "breaker_calls", "breaker_open"})  # fmt: skip
-"""Families that are counted by what stands between calls and targets."""
 _STATES = {"closed": CLOSED, "open": OPEN, "half_open": HALF_OPEN}
 _MS = 1000
 Named = tuple[Name, Sequence[int]]
@@ -146,6 +143,17 @@ def targets_of(guards: Guards, now_s: float, labels: Labels) -> Iterator[Named]:
                    counts.late, counts.probes_lost)  # fmt: skip
         yield ("breaker_calls", *name), numbers
         yield ("breaker_open", *name), (round(breaker.open_s(now_s) * _MS),)
+
+
+def begun_anew(before: Guards, after: Guards, labels: Labels) -> list[Name]:
+    """What is counted from 0 again since `after` took over from `before`: its other breakers."""
+    kept = {breaker for *_, breaker in _breakers(after, labels)}
+    return [
+        (family, gate, provider, model)
+        for gate, provider, model, breaker in _breakers(before, labels)
+        if breaker not in kept
+        for family in ("breaker_calls", "breaker_open")
+    ]
 
 
 def _breakers(guards: Guards, labels: Labels) -> Iterator[tuple[str, str, str, Breaker]]:

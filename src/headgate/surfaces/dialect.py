@@ -16,6 +16,7 @@ ANTHROPIC_OPERATIONS = frozenset({"messages", "count_tokens"})
 _ANTHROPIC_TYPES = {
     400: "invalid_request_error",
     401: "authentication_error",
+    402: "billing_error",
     403: "permission_error",
     404: "not_found_error",
     405: "invalid_request_error",
@@ -66,6 +67,8 @@ def error_headers(error: HeadgateError) -> list[tuple[bytes, bytes]]:
         headers.append((b"retry-after", b"%d" % max(1, math.ceil(error.retry_after_s))))
     if error.attempts:
         headers.append((b"headgate-attempts", b"%d" % error.attempts))
+    if error.status_hint == 401:
+        headers.append((b"www-authenticate", b"Bearer"))
     if isinstance(error, WrongMethod):
         headers.append((b"allow", error.allow.encode()))
     return headers

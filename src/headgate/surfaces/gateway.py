@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from headgate.admission import Plan
 from headgate.admission_head import Head, read_head
+from headgate.clients import Clients
 from headgate.core.concurrency import ShedSettings
 from headgate.errors import BadRequest, Closed, HeadgateError, QueueFull, WrongMethod
 from headgate.runtime import Runtime
@@ -22,11 +23,11 @@ from headgate.surfaces.numbers import Numbers
 from headgate.surfaces.operations import Answer, Operations
 from headgate.surfaces.provenance import hit_headers, provenance_headers
 from headgate.surfaces.readiness import Readiness
+from headgate.surfaces.receiving import Receive, read_body
 from headgate.surfaces.shedding import Door
 from headgate.types import Entry, Headers, Reply
 
 Scope = dict[str, Any]
-Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 _WATCH_AFTER_S = 0.05
@@ -58,9 +59,9 @@ class Serving:
     """One runtime, what is asked of it for every request, and what it is busy with. A request that
     has begun under one stays with it."""
 
-    def __init__(self, runtime: Runtime, readiness: Readiness, numbers: Numbers) -> None:
+    def __init__(self, runtime: Runtime, operations: Operations) -> None:
         self.runtime = runtime
-        self.operations = Operations(runtime, readiness, numbers)
+        self.operations = operations
         self.read_head = runtime.admission.head
         self.body_max_bytes = runtime.config.server.body_max_bytes
         self.running = 0
@@ -71,13 +72,14 @@ class Serving:
 
 class Gateway:
     """The ASGI application around one Runtime at a time, which it closes with itself; `numbers` are
-    those of all workers, where there are several."""
+    those of all workers, where there are several. Raises ConfigError where the file of client keys
+    cannot be used."""
 
     def __init__(self, runtime: Runtime, numbers: Numbers | None = None) -> None:
         self.readiness = Readiness()
         self._numbers = numbers or Numbers()
-        self._numbers.follow(runtime)
-        self._serving = Serving(runtime, self.readiness, self._numbers)
+        self.clients = Clients(runtime.config.keys, runtime.clock)
+        self._serving = self._follow(runtime)
         self._older: list[Serving] = []
         self._retiring: asyncio.Task[None] | None = None
         self._is_closing = False
@@ -122,11 +124,15 @@ class Gateway:
         """Requests that begin now are answered by `runtime`, the successor of the one before, which
         is retired when those that it has begun are answered. On the event loop that serves."""
         self._older.append(self._serving)
-        self._numbers.follow(runtime)
-        self._serving = Serving(runtime, self.readiness, self._numbers)
+        self._serving = self._follow(runtime)
         self.door.adjust(_shed_settings(runtime))
         if self._retiring is None or self._retiring.done():
             self._retiring = asyncio.ensure_future(self._retire())
+
+    def _follow(self, runtime: Runtime) -> Serving:
+        self._numbers.follow(runtime)
+        parts = (self.readiness, self._numbers, self.clients)
+        return Serving(runtime, Operations(runtime, *parts))
 
     async def _retire(self) -> None:
         """Oldest first: what one has handed on may be in use by its successor's calls, and by its
@@ -145,6 +151,7 @@ class Gateway:
             await self._retiring
         await asyncio.to_thread(self._numbers.close)
         await self.runtime.aclose()
+        await asyncio.to_thread(self.clients.close)
 
     # Requests.
 
@@ -172,6 +179,8 @@ class Gateway:
             if self.readiness.is_draining:
                 raise Closed("the gateway is shutting down", retry_after_s=1)
             head = serving.read_head(scope["headers"])
+            if self.clients.required or head.has_key:
+                head = self.clients.admit(head, (scope.get("client") or ("",))[0])
             body = await read_body(head.announced_bytes, receive, serving.body_max_bytes)
             query: bytes = scope["query_string"]
             runtime = serving.runtime
@@ -208,6 +217,7 @@ class Gateway:
                 self.runtime.adopt(asyncio.get_running_loop())
                 self.door.watch()
                 self._numbers.start()
+                self.clients.watch()
                 self.readiness.has_started = True
                 await send({"type": "lifespan.startup.complete"})
             else:
@@ -254,43 +264,6 @@ async def _forward(serving: Serving, asked: _Asked, receive: Receive, send: Send
 def _shed_settings(runtime: Runtime) -> ShedSettings:
     limits = runtime.config.limits
     return ShedSettings(limits.loop_lag_max, limits.memory_max_bytes, limits.calls_max)
-
-
-async def read_body(announced_bytes: int, receive: Receive, most_bytes: int) -> bytes:
-    """The request body. Raises BadRequest: 413 over `most_bytes` (one that announces more is not
-    even asked for), 400 if it breaks off."""
-    if announced_bytes > most_bytes:
-        raise _too_large(most_bytes)
-    message = await receive()
-    body: bytes = message.get("body", b"")
-    if message.get("more_body"):
-        body = await _read_rest(body, receive, most_bytes)
-    elif message["type"] == "http.disconnect":
-        raise BadRequest("the request ended before its body did")
-    if len(body) > most_bytes:
-        raise _too_large(most_bytes)
-    return body
-
-
-async def _read_rest(body: bytes, receive: Receive, most_bytes: int) -> bytes:
-    """A body of several pieces; what is over the limit is cut off."""
-    parts, size, more = [body], len(body), True
-    while more and size <= most_bytes:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise BadRequest("the request ended before its body did")
-        parts.append(message.get("body", b""))
-        size += len(parts[-1])
-        more = message.get("more_body", False)
-    return b"".join(parts)
-
-
-def _too_large(most_bytes: int) -> BadRequest:
-    return BadRequest(
-        f"the body is larger than {most_bytes} bytes (server.body_max_bytes)",
-        status=413,
-        code="body_too_large",
-    )
 
 
 class _Watch:

@@ -16,7 +16,7 @@ from headgate.core.tally import Growth
 from headgate.errors import StoreError
 from headgate.runtime import Runtime
 from headgate.stores.numbers import SharedNumbers, Told
-from headgate.surfaces.counting import OF_GUARDS, Labels, levels, reading, targets_of
+from headgate.surfaces.counting import Labels, begun_anew, levels, reading, targets_of
 
 FLUSH_S = 1.0
 """How long what a worker has counted may wait: a kill costs no more than that."""
@@ -126,7 +126,7 @@ class Numbers:
         return told
 
     def _read(self, now_s: float) -> _Followed:
-        """Takes in what was counted; what was replaced for the last time. Only the guards begin
+        """Takes in what was counted; what was replaced for the last time. Only some breakers begin
         anew with another configuration, the rest is handed on."""
         while len(self._followed) > 1:
             older = self._followed.popleft()
@@ -134,7 +134,7 @@ class Numbers:
             if guards is not following:
                 last = dict(targets_of(guards, now_s, older.labels))
                 self._growth.take(last, older.labels.shown)
-                self._growth.forget(OF_GUARDS)
+                self._growth.forget(begun_anew(guards, following, older.labels))
         followed = self._followed[0]
         self._growth.take(reading(followed.runtime, followed.labels), followed.labels.shown)
         return followed

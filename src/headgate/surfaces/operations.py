@@ -11,6 +11,7 @@ from urllib.parse import parse_qsl
 import msgspec
 
 from headgate.admission_head import read_head
+from headgate.clients import Clients
 from headgate.core.canonical import parse_object
 from headgate.core.units import parse_duration
 from headgate.errors import BadRequest, UpstreamGarbled, WrongMethod
@@ -52,8 +53,13 @@ class Operations:
     """Answers by exact path; anything else is 404, and each route says whom it serves."""
 
     def __init__(
-        self, runtime: Runtime, readiness: Readiness | None = None, numbers: Numbers | None = None
+        self,
+        runtime: Runtime,
+        readiness: Readiness | None = None,
+        numbers: Numbers | None = None,
+        clients: Clients | None = None,
     ) -> None:
+        self._clients = clients
         self._readiness = readiness or Readiness()
         self._runtime = runtime
         self._server = runtime.config.server
@@ -94,7 +100,8 @@ class Operations:
         return Answer(200, b'{"status":"ok"}')
 
     async def _ready(self, scope: dict[str, Any], body: bytes) -> Answer:
-        checks = (*self._runtime.checks, self._numbers.problem)
+        own = [] if self._clients is None else [self._clients.problem]
+        checks = (*self._runtime.checks, self._numbers.problem, *own)
         status, report = self._readiness.report(checks)
         return Answer(status, msgspec.json.encode(report))
 
@@ -162,22 +169,31 @@ class Operations:
         return Answer(200, msgspec.json.encode({"entries": shown}))
 
     async def _models(self, scope: dict[str, Any], body: bytes) -> Answer:
-        """Configured model names; without any, what the only provider of this dialect lists."""
+        """Configured model names; without any, what the only provider of this dialect lists. A
+        client sees those that its key may ask for."""
         config = self._runtime.config
         head = read_head(scope["headers"])
+        if self._clients is not None and (self._clients.required or head.has_key):
+            head = self._clients.admit(head, (scope.get("client") or ("",))[0])
+        client = head.client
         kind = "anthropic" if dict(head.behaviour).get(b"anthropic-version") else "openai"
         asked = [
             name for name, settings in config.providers.items() if settings.kind in (kind, "fake")
         ]
         if config.models or len(asked) != 1:
-            return Answer(200, _model_list(sorted(config.models)))
+            names = sorted(config.models)
+            seen = [name for name in names if client is None or client.allows(name)]
+            return Answer(200, _model_list(seen))
         query: str = scope["query_string"].decode("latin-1")
         path = f"/models?{query}" if query else "/models"
         reply = await self._runtime.ask(asked[0], "GET", path, head)
         if not isinstance(reply.body, Whole):
             await reply.body.aclose()
             raise UpstreamGarbled("the provider's list of models is a stream")
-        return Answer(reply.status, reply.body.content, reply.headers)
+        content = reply.body.content
+        if client is not None and reply.status == 200:
+            content = _allowed_models(content, client.allows)
+        return Answer(reply.status, content, reply.headers)
 
 
 def _selection(fields: dict[str, Any]) -> Selection:
@@ -239,6 +255,23 @@ def _describe(entry: Entry, now_s: float, *, with_content: bool) -> dict[str, An
     if with_content:
         shown["content"] = entry.content[:PREVIEW_BYTES].decode("utf-8", "replace")
     return shown
+
+
+def _allowed_models(content: bytes, allows: Callable[[str], bool]) -> bytes:
+    """A provider's list with those entries alone whose name is allowed. Raises UpstreamGarbled."""
+    try:
+        listed = msgspec.json.decode(content, type=_Listed)
+    except msgspec.DecodeError:
+        raise UpstreamGarbled("the provider's list of models is none") from None
+    data = [model for model in listed.data if allows(str(model.get("id")))]
+    return msgspec.json.encode({"object": "list", "data": data, "has_more": listed.has_more})
+
+
+class _Listed(msgspec.Struct):
+    """What both vendors' lists have."""
+
+    data: list[dict[str, Any]]
+    has_more: bool = False
 
 
 def _model_list(names: list[str]) -> bytes:

@@ -14,14 +14,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from headgate.config import Config, ServerConfig
+from headgate.config import Config, KeysConfig, ServerConfig
 from headgate.errors import ConfigError, Problem
+from headgate.surfaces.exposure import check_exposure
 from headgate.surfaces.gateway import Gateway
-from headgate.surfaces.guard import check_exposure
 from headgate.surfaces.readiness import Reloaded
 
 _FIXED = ("host", "port", "workers", "log_format", "log_calls", "log_content")
-"""Settings of [server] that a process keeps as it was started."""
+"""Settings of [server] that a process keeps as it was started; so it does all of [keys]."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,13 @@ def kept(now: Config, wanted: Config) -> tuple[Config, tuple[str, ...]]:
     fixed = {name: getattr(now.server, name) for name in _FIXED}
     server: ServerConfig = dataclasses.replace(wanted.server, **fixed)
     differ = [f"server.{name}" for name in _FIXED if getattr(wanted.server, name) != fixed[name]]
-    return dataclasses.replace(wanted, server=server), tuple(differ)
+    if _revealed(wanted.keys) != _revealed(now.keys):
+        differ.append("keys")
+    return dataclasses.replace(wanted, server=server, keys=now.keys), tuple(differ)
+
+
+def _revealed(keys: KeysConfig) -> tuple[str, str, str]:
+    return keys.path, keys.pepper.reveal(), keys.unpriced
 
 
 def _place(problem: Problem) -> str:

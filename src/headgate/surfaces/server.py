@@ -10,7 +10,7 @@ import socket
 from collections.abc import Callable
 
 from headgate.config import Config
-from headgate.surfaces.guard import check_exposure
+from headgate.surfaces.exposure import check_exposure
 from headgate.surfaces.life import begin, hold_signals, release_signals, settle
 from headgate.surfaces.logs import logged
 from headgate.surfaces.reload import Source
