@@ -28,6 +28,7 @@ COMMANDS: dict[str, Callable[[], Any]] = {
     "stats": lambda: importlib.import_module("headgate.surfaces.cli_stats"),
     "cache": lambda: importlib.import_module("headgate.surfaces.cli_cache"),
     "ledger": lambda: importlib.import_module("headgate.surfaces.cli_ledger"),
+    "generate": lambda: importlib.import_module("headgate.surfaces.cli_generate"),
     "version": lambda: importlib.import_module("headgate.surfaces.cli_version"),
 }
 _FAILED = 1
