@@ -46,7 +46,8 @@ class Block:
 
     def number(self, key: str, bounds: tuple[float, float]) -> float:
         """A number within bounds."""
-        return self._number(key, bounds, int | float, "a number")
+        found: float = self._number(key, bounds, int | float, "a number")
+        return found
 
     def whole_number(self, key: str, bounds: tuple[int, int], default: int = 0) -> int:
         """A whole number within bounds."""
@@ -56,7 +57,7 @@ class Block:
 
     def _number(self, key: str, bounds: tuple[float, float], kind: Any, spelt: str) -> Any:
         node, (low, high) = self.node(key), bounds
-        value = node.value if node is not None else None
+        value: Any = node.value if node is not None else None
         right = isinstance(value, kind) and not isinstance(value, bool) and math.isfinite(value)
         if node is not None and not (right and low <= value <= high):
             self._add(node.at, f"{key}: expected {spelt} from {low:g} to {high:g}")

@@ -52,6 +52,8 @@ _ARGUMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}", re.ASCII)
 _PROVIDER = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,49}", re.ASCII)
 _BRACES = re.compile(r"\{\{([^{}]{0,200})\}\}")
 REPAIRS_MAX = 5
+PLACES_MAX = 20
+"""So many mistakes of a kind are looked for in the text of one template."""
 
 
 def build(source: Source, fallback_name: str) -> tuple[App, list[Finding]]:
@@ -240,19 +242,21 @@ class _Builder:
             return TEXT
 
     def _template(self, block: Block, template: str, args: tuple[Argument, ...]) -> None:
-        names = [argument.name for argument in args]
-        used = Template(template).names
+        names = {argument.name: None for argument in args}
+        used = dict.fromkeys(Template(template).names)
         node = block.node("template") or Node("", Place(1, 0))
-        for name in used:
-            if name not in names:
-                message = f"the template uses {name!r}, which is not among the arguments"
-                self.wrong(self._where(node, "{{", name), message + near(name, names))
-        for found in _BRACES.finditer(template):
-            if not _ARGUMENT.fullmatch(found[1].strip()):
-                message = (
-                    f"{found[0][:40]!r}: only the name of an argument may stand in {{{{...}}}}"
-                )
-                self.wrong(self._where(node, found[0], ""), message)
+        unknown = [name for name in used if name not in names]
+        for name in unknown[:PLACES_MAX]:
+            message = f"the template uses {name!r}, which is not among the arguments"
+            self.wrong(self._where(node, "{{", name), message + near(name, names))
+        strange = [
+            found[0]
+            for found in _BRACES.finditer(template)
+            if not _ARGUMENT.fullmatch(found[1].strip())
+        ]
+        for written in strange[:PLACES_MAX]:
+            message = f"{written[:40]!r}: only the name of an argument may stand in {{{{...}}}}"
+            self.wrong(self._where(node, written, ""), message)
         for argument in args:
             if argument.name not in used:
                 message = f"the template does not use {argument.name!r}"

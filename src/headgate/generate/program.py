@@ -71,7 +71,7 @@ def _read(
         for at in words:
             kind = "STRING" if at.type in ("LONG", "OPEN_STRING") else at.type
             steps.feed_token(lark.Token(kind, at.text, start_pos=at.offset))
-        declaration: Declaration = steps.feed_eof()
+        declaration: Declaration = steps.feed_eof()  # type: ignore[no-untyped-call]
     except lark.UnexpectedToken as error:
         wanted = " or ".join(_SPELT[name] for name in sorted(error.expected) if name in _SPELT)
         if error.token.type == "$END":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 
 from headgate.generate.kinds import Kind, annotation_of, schema_of
@@ -13,6 +14,7 @@ from headgate.generate.taking import PREVIOUS, Taking
 _COMMON = ("Arguments", "Output", "Message", "LlmRequest", "Usage", "Reply", "TextReply",
            "StepReply", "ChainReply", "Any", "Literal", "PREVIOUS", "Chain", "Prompt", "Step",
            "AliasChoices", "BaseModel", "ConfigDict", "Field")  # fmt: skip
+_DECLARED = ("PREVIOUS", "Chain", "Prompt", "Step")
 _EMPTY = "    pass\n"
 
 
@@ -42,7 +44,15 @@ class PromptsFile:
 
     def text(self) -> str:
         """The whole file."""
-        return self._fill("prompts.py", declarations=self._declarations)
+        found = self._declarations
+        used = [name for name in _DECLARED if re.search(rf"\b{name}\b", found)]
+        return self._fill(
+            "prompts.py",
+            declared=f"from headgate.backend import {', '.join(used)}\n" if used else "",
+            aliases="AliasChoices, " if self._app.chains else "",
+            settings="\nfrom app import settings\n" if used else "",
+            declarations=found,
+        )
 
     def _prompt(self, prompt: Prompt) -> str:
         called = camel(prompt.name)
