@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 ABOUT = {"METADATA", "WHEEL", "RECORD", "entry_points.txt", "licenses/LICENSE"}
-SUFFIXES = {".py", ".typed", ".jsonl", ".toml"}
+SUFFIXES = {".py", ".typed", ".jsonl", ".toml", ".lark", ".tmpl"}
 
 
 @pytest.fixture(scope="module")

@@ -85,7 +85,12 @@ ROOMS = {
     # Thin: translate, call Runtime, translate back.
     "surfaces": "surfaces runtime admission config config_file stream core types errors",
     "surfaces.cli": "surfaces runtime pricing stores.base stores.ledger config config_file core "
-    "types errors demo",
+    "types errors demo generate",
+    # What generated backends call: the operations and the spelling of the gateway, without it.
+    "backend": "backend surfaces.operations surfaces.readiness surfaces.provenance "
+    "surfaces.dialect runtime admission config_file stream core types errors",
+    # From a file that declares an app to the files of its backend; it asks nobody.
+    "generate": "generate config_file core errors",
     "n3": "runtime circuitbreaker invocation config metrics layers.settings stream core types "
     "errors clock",
     "demo": "demo surfaces runtime testing config providers.settings core types errors clock",
@@ -106,6 +111,8 @@ LIBRARIES = {
     "typer": "surfaces",
     "rich": "surfaces demo",
     "openai": "demo",
+    # Of an extra: the grammar of programs.
+    "lark": "generate.program",
     # Of the SDKs; loaded when the first of them asks.
     "httpx2": "surfaces.transport",
     "httpx": "surfaces.transport",

@@ -11,8 +11,8 @@ from msgspec.structs import replace
 from headgate.backend.asking import Asker
 from headgate.backend.declared import PREVIOUS, Chain, Llm, Prompt, Step
 from headgate.backend.dialects import question
-from headgate.backend.template import written
 from headgate.backend.typing_answers import Output, Typed
+from headgate.core.template import written
 from headgate.types import Headers
 
 

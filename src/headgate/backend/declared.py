@@ -7,7 +7,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from headgate.backend.template import Template
+from headgate.core.template import Template
 
 PREVIOUS = "(previous)"
 """Where a step takes the output of the step before it from; the first step the chain's input."""

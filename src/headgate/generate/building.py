@@ -8,9 +8,9 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from headgate.backend.template import Template
 from headgate.config_file_seed import from_runtime_settings
 from headgate.config_file_text import dotted
+from headgate.core.template import Template
 from headgate.errors import ConfigError
 from headgate.generate.blocks import Block
 from headgate.generate.hints import near

@@ -4,6 +4,7 @@ left alone: a manifest keeps the digest of what was written.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import hashlib
 import json
@@ -17,6 +18,7 @@ from headgate.errors import HeadgateError
 
 MANIFEST = ".headgate-generated.json"
 _VERSION = 1
+_MODE = 0o644
 
 
 class Change(NamedTuple):
@@ -99,11 +101,10 @@ def _manifest(folder: Path) -> dict[str, str]:
 def _put(place: Path, text: str) -> None:
     place.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=place.parent, prefix=".headgate-")
-    try:
-        with os.fdopen(handle, "wb") as opened:
-            opened.write(text.encode())
-        os.chmod(name, 0o644)
+    with os.fdopen(handle, "wb") as opened, contextlib.ExitStack() as undo:
+        undo.callback(os.unlink, name)
+        opened.write(text.encode())
+        opened.flush()
+        os.chmod(name, _MODE)
         os.replace(name, place)
-    except BaseException:
-        os.unlink(name)
-        raise
+        undo.pop_all()

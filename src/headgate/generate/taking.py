@@ -48,9 +48,9 @@ class Taking:
             if step.kind == "prompt":
                 takes = _takes(self._prompts[step.target], chain.input_key, told, fields)
             elif step.kind == "chain":
-                for one in self.of(self._chains[step.target]).fields:
-                    if one.name not in told:
-                        fields.setdefault(one.name, one)
+                inner = self.of(self._chains[step.target]).fields
+                for one in [one for one in inner if one.name not in told]:
+                    fields.setdefault(one.name, one)
             told |= self._output(step.kind, step.target)
             steps.append(takes)
         return Takes(tuple(fields.values()), tuple(steps))
