@@ -40,7 +40,7 @@ def test_a_type_has_several_spellings(text: str, kind: Kind) -> None:
     assert read_kind(kind_of(kind)) == kind
 
 
-@pytest.mark.parametrize("text", ["", "strin", "list[", "list[]", "int int", "list[" * 20])
+@pytest.mark.parametrize("text", ["", "strin", "list[", "list[x]", "int int", "list[" * 20])
 def test_another_type_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="unknown type"):
         read_kind(text)

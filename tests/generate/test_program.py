@@ -67,7 +67,7 @@ def test_a_text_of_several_lines_loses_only_its_layout() -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("llm f {\n  provider fake\n}", "3:1: expected '{', got '}'"),
+        ("llm f {\n  provider fake\n}", "3:1: expected '.' or '{' or a name or a string, got '}'"),
         ('llm f { provider: }', "1:19: expected '{' or '[' or a name or a number or a string"),
         ('llm f { provider: "x" ', "1:21: the declaration that begins in line 1 has no end"),
         ('llm f { provider: "x\n }', "1:19: the string that begins here has no end in its line"),
@@ -89,7 +89,7 @@ def test_a_mistake_in_one_declaration_does_not_hide_the_next() -> None:
     text = (
         'prompt a {\n  x: ,\n}\nllm b { provider: "fake" model: "m"\nchain c { steps: ["x:y"] q }'
     )
-    assert [message.partition(" ")[0] for message in told(text)] == ["2:6:", "4:35:", "5:26:"]
+    assert [message.partition(" ")[0] for message in told(text)] == ["2:6:", "4:35:", "5:28:"]
 
 
 def test_what_cannot_be_read_is_not_said_to_be_missing() -> None:

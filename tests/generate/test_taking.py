@@ -7,7 +7,8 @@ from appspelling import app_of
 from headgate.generate.taking import PREVIOUS, Takes, Taking
 
 START = """llm f { provider: "fake" model: "m" }
-prompt sort { model: f args: { question: string } output_schema: { topic: string } template: "{{question}}" }
+prompt sort { model: f args: { question: string } output_schema: { topic: string }
+  template: "{{question}}" }
 prompt reply { model: f args: { question: string, topic: string, tone: "string = kind" }
   template: "{{question}} {{topic}} {{tone}}" }
 prompt short { model: f args: { text: string, points: int } template: "{{text}} {{points}}" }
