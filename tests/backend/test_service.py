@@ -17,10 +17,12 @@ from backends import (
     got,
     user,
 )
+from gates import ONE_ATTEMPT
 
 from headgate.backend import PREVIOUS, Chain, Step
 from headgate.backend.service import wants_stream
-from headgate.testing import Answer, Cut, FakeProvider, Hang, Status
+from headgate.layers.settings import CacheConfig
+from headgate.testing import Answer, Close, Cut, FakeProvider, FaultServer, Hang, Status, Usual
 
 CHAIN = Chain(
     "text",
@@ -167,16 +169,17 @@ def test_an_error_in_a_later_step_ends_the_stream_of_a_chain() -> None:
 
 
 def test_a_stream_that_breaks_says_so() -> None:
-    with FakeProvider() as provider:
-        provider.script(Cut(400))
-        (broken,) = ask(provider, ("llm", FAST, user("x"), STREAM))
+    with FaultServer() as server:
+        server.script(Usual(0, 4), Close())
+        (broken,) = ask(server, ("llm", FAST, user("x"), STREAM))
     assert broken.events[-1][0] == "error"
     assert broken.events[-1][1]["error"]["code"] == "stream_broken"
 
 
 def test_a_stream_that_nobody_reads_is_let_go_of() -> None:
     async def leave(provider: FakeProvider) -> None:
-        async with backend_before(provider) as backend:
+        alone = {**ONE_ATTEMPT, "cache": CacheConfig(finish_within=0)}
+        async with backend_before(provider, alone) as backend:
             served = await backend.llm(FAST, user("x"), STREAM)
             assert not isinstance(served.body, bytes)
             await served.body.aclose()
