@@ -44,11 +44,13 @@ class PromptsFile:
 
     def text(self) -> str:
         """The whole file."""
-        found = self._declarations
+        replies = self._fill("chain_replies.py") if self._app.chains else ""
+        found = (replies + self._declarations).rstrip("\n")
         used = [name for name in _DECLARED if re.search(rf"\b{name}\b", found)]
         return self._fill(
             "prompts.py",
             declared=f"from headgate.backend import {', '.join(used)}\n" if used else "",
+            any="Any, " if re.search(r"\bAny\b", found) else "",
             aliases="AliasChoices, " if self._app.chains else "",
             settings="\nfrom app import settings\n" if used else "",
             declarations=found,

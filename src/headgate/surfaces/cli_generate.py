@@ -45,7 +45,7 @@ def generate(
         terminal.warn(
             f"kept {out / path}: it was changed; --diff shows the new one, --force takes it"
         )
-    written = sum(change.state in ("new", "update") for change in changes)
+    written = len(changes) - len(kept) - sum(change.state == "same" for change in changes)
     parts = f"{len(found.llms)} llms, {len(found.prompts)} prompts, {len(found.chains)} chains"
     more = f"; {len(skipped)} declarations of other kinds not generated" if skipped else ""
     terminal.say(f"{out}: {parts}{more}")
