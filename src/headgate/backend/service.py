@@ -111,8 +111,10 @@ class Backend:
 
 def wants_stream(headers: RawHeaders) -> bool:
     """Whether a request asks for server-sent events."""
-    accepted = [value for name, value in headers if name == b"accept"]
-    return any(b"text/event-stream" in value.lower() for value in accepted)
+    for name, value in headers:
+        if name == b"accept" and b"text/event-stream" in value.lower():
+            return True
+    return False
 
 
 def _output(answer: Answer) -> Output:

@@ -38,8 +38,7 @@ class Template:
         """The text with these values; of anything but strings its JSON. Raises KeyError for one
         that is missing."""
         parts = [*self._parts]
-        for at, name in enumerate(self._names):
-            parts[2 * at + 1] = written(values[name])
+        parts[1::2] = [written(values[name]) for name in self._names]
         return "".join(parts)
 
 
