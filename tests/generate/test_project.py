@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,7 @@ def test_an_app_always_becomes_the_same_bytes(app: App) -> None:
     for name, text in files.items():
         if name.endswith(".py"):
             ast.parse(text)
+    tomllib.loads(files["headgate.toml"])
 
 
 def test_the_files_are_those_that_are_promised() -> None:
@@ -84,7 +86,9 @@ def test_the_configuration_leads_every_model_to_its_provider(
         DESK
         + """
     llm groq { provider: "groq" base_url: "https://groq.test/v1" model: "gpt-4o-mini" }
-    llm offline { provider: fake model: m }"""
+    llm offline { provider: fake model: m }
+    llm strange { provider: fake model: "a=3" }
+    llm stranger { provider: fake model: "${HOME}" }"""
     )
     monkeypatch.setenv("GROQ_API_KEY", "sk-g")
     write(tmp_path, changes(tmp_path, project(app_of(text))))
@@ -101,7 +105,8 @@ def test_the_configuration_leads_every_model_to_its_provider(
         name: runtime.admission.resolve(name, operation)[1][0].target.name
         for name, operation in (
             ("openai/gpt-4o-mini", "chat"), ("groq/gpt-4o-mini", "chat"),
-            ("claude-sonnet-4", "messages"), ("m", "chat"),
+            ("claude-sonnet-4", "messages"), ("m", "chat"), ("fake/a=3", "chat"),
+            ("${HOME}", "chat"),
         )
     }  # fmt: skip
     assert resolved == {
@@ -109,6 +114,8 @@ def test_the_configuration_leads_every_model_to_its_provider(
         "groq/gpt-4o-mini": "groq/gpt-4o-mini",
         "claude-sonnet-4": "anthropic/claude-sonnet-4",
         "m": "fake/m",
+        "fake/a=3": "fake/a=3",
+        "${HOME}": "fake/${HOME}",
     }
     assert 'model="groq/gpt-4o-mini"' in project(app_of(text))["app/settings.py"]
     runtime.close()

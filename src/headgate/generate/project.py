@@ -118,9 +118,11 @@ class _Project:
         return found
 
     def _asked(self, llm: Llm) -> str:
-        """What the model is called in a request: two providers of one name need a prefix."""
+        """What the model is called in a request: one that two providers have, or whose name would
+        be read as a target with a weight, with its provider."""
         others = {other.provider for other in self._app.llms if other.model == llm.model}
-        return llm.model if len(others) == 1 else f"{llm.provider}/{llm.model}"
+        is_plain = len(others) == 1 and "=" not in llm.model
+        return llm.model if is_plain else f"{llm.provider}/{llm.model}"
 
     def _toml(self) -> str:
         providers = {llm.provider: llm for llm in self._app.llms}
@@ -145,7 +147,7 @@ class _Project:
             if self._asked(llm) == llm.model
         }
         models = [
-            self._fill("model.toml", name=toml(model), target=toml(target))
+            self._fill("model.toml", name=toml(model), target=toml(target).replace("${", "$${"))
             for model, target in targets.items()
         ]
         return self._fill(
