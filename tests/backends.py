@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 
@@ -75,7 +75,7 @@ def ask(upstream: Upstream, *questions: tuple[Any, ...]) -> list[Got]:
         async with backend_before(upstream) as backend:
             replies = []
             for method, declared, given, *more in questions:
-                headers: Iterable[tuple[bytes, bytes]] = more[0] if more else ()
+                headers: Sequence[tuple[bytes, bytes]] = more[0] if more else ()
                 replies.append(await got(await getattr(backend, method)(declared, given, headers)))
             return replies
 

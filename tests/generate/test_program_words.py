@@ -32,6 +32,15 @@ def test_declarations_of_other_kinds_are_named_and_passed_over() -> None:
     assert found.findings == []
 
 
+def test_a_kind_that_nobody_knows_is_named_but_not_one_that_is_nearly_ours() -> None:
+    found = cut('page "P" { show text "x" }\nwidget "W" {\n  x\n}\npromt "p" { }\n' + PROGRAM)
+    assert [(one.kind, one.name) for one in found.skipped] == [("page", "P"), ("widget", "W")]
+    assert [one.message for one in found.findings] == [
+        "expected a declaration: app, llm, prompt or chain, got 'promt'; did you mean 'prompt'?"
+    ]
+    assert len(found.declarations) == 1
+
+
 def test_several_declarations_may_share_a_line() -> None:
     assert len(cut('llm a { x: 1 } llm b { x: 1 }. app "X". llm c { x: 1 }').declarations) == 4
 

@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 
 from headgate.backend import opened
 from headgate.config import Config
+from headgate.errors import ConfigError
 from headgate.generate.model import App, Step
 from headgate.generate.output import changes, write
 from headgate.generate.project import project
@@ -126,7 +127,7 @@ def test_a_missing_key_is_told_when_it_starts(
 ) -> None:
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     write(tmp_path, changes(tmp_path, project(app_of(MINIMAL))))
-    with pytest.raises(Exception, match="OPENAI_API_KEY"):
+    with pytest.raises(ConfigError, match="OPENAI_API_KEY"):
         Config.load(tmp_path / "headgate.toml")
 
 

@@ -5,7 +5,7 @@ ready to be sent by any web framework.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -30,7 +30,7 @@ from headgate.runtime import Runtime
 from headgate.surfaces.operations import Operations
 from headgate.surfaces.readiness import Readiness
 
-RawHeaders = Iterable[tuple[bytes, bytes]]
+RawHeaders = Sequence[tuple[bytes, bytes]]
 
 
 class Backend:

@@ -45,6 +45,7 @@ _WORD = re.compile(
 )  # fmt: skip
 _SIGNS = {"{": "LBRACE", "}": "RBRACE", "[": "LSQB", "]": "RSQB", ":": "COLON", ",": "COMMA",
           ".": "DOT"}  # fmt: skip
+_OUT_OF_REACH = 1_000_000_000
 _EXPECTED = "expected a declaration: app, llm, prompt or chain"
 
 
@@ -116,7 +117,7 @@ def _end(words: list[Word], at: int, lines: Lines) -> int:
     depth = 0
     for position in range(at + 1, len(words)):
         word = words[position]
-        if _begins(words, position) and lines.place(word.offset).column <= column:
+        if _begins(words, position, depth, lines) <= column:
             return position
         if word.type == "LBRACE":
             depth += 1
@@ -134,23 +135,32 @@ def _is_ours(word: Word) -> bool:
     return word.type == "NAME" and (word.text == APP or word.text in KINDS)
 
 
-def _begins(words: list[Word], position: int) -> bool:
-    """Whether this may be the first word of a declaration: of a known kind, a name behind it."""
+def _begins(words: list[Word], position: int, depth: int, lines: Lines) -> int:
+    """The column of a word that may be the first of a declaration, else one that is out of reach.
+    A name stands behind it, and it is of a known kind, or the first in a line outside of braces."""
     word = words[position]
-    if word.type != "NAME" or not (_is_ours(word) or word.text in OTHER_KINDS):
-        return False
-    following = words[position + 1].type if position + 1 < len(words) else ""
-    return following in ("NAME", "STRING")
+    if word.type != "NAME" or not _is_named(words, position):
+        return _OUT_OF_REACH
+    line, column = lines.place(word.offset)
+    is_known = _is_ours(word) or word.text in OTHER_KINDS
+    if is_known or (depth <= 0 and lines.place(words[position - 1].offset).line < line):
+        return column
+    return _OUT_OF_REACH
+
+
+def _is_named(words: list[Word], position: int) -> bool:
+    return position + 1 < len(words) and words[position + 1].type in ("NAME", "STRING")
 
 
 def _take(words: list[Word], lines: Lines, found: Cut) -> None:
     first = words[0]
     at = lines.place(first.offset)
-    if first.type == "NAME" and first.text in OTHER_KINDS:
+    hint = near(first.text, [APP, *sorted(KINDS)]) if first.type == "NAME" else ""
+    is_other = first.text in OTHER_KINDS or (_is_named(words, 0) and not hint)
+    if first.type == "NAME" and is_other:
         name = words[1].text.strip('"') if len(words) > 1 else ""
         found.skipped.append(Skipped(first.text, name, at))
     elif not _is_ours(first):
-        hint = near(first.text, [APP, *sorted(KINDS)]) if first.type == "NAME" else ""
         found.findings.append(Finding(at, f"{_EXPECTED}, got {shown(first)}{hint}"))
     elif deep := _too_deep(words):
         found.findings.append(Finding(lines.place(deep.offset), f"nested deeper than {DEPTH_MAX}"))
