@@ -11,7 +11,7 @@ from backends import CLAUDE, FAST, SCHEMA, user
 from headgate.backend.declared import Llm
 from headgate.backend.dialects import Listener, question, said
 from headgate.core.sse import split
-from headgate.errors import UpstreamFailed, UpstreamGarbled
+from headgate.errors import BadRequest, UpstreamFailed, UpstreamGarbled
 from headgate.providers.fake import fake_reply
 from headgate.types import Usage
 
@@ -47,6 +47,12 @@ def test_a_question_to_anthropic_has_everything_in_its_place() -> None:
     }
     headers = dict(question(CLAUDE, user("x")).headers)
     assert headers[b"anthropic-version"] == b"2023-06-01"
+
+
+def test_a_text_that_is_none_is_refused() -> None:
+    for llm in (FAST, CLAUDE):
+        with pytest.raises(BadRequest, match="surrogate"):
+            question(llm, user("\ud800"))
 
 
 def test_a_system_prompt_in_the_messages_replaces_that_of_the_model() -> None:

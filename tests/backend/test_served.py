@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator
 
 import pytest
 
-from headgate.backend.served import Declined, Events, declined, error_event, refused, whole
+from headgate.backend.served import Declined, Events, declined, error_event, refused, unfit, whole
 from headgate.errors import BreakerOpen
 from headgate.stream import Whole
 from headgate.types import Headers, Reply
@@ -51,6 +51,13 @@ def test_a_refusal_says_when_to_come_back() -> None:
 
 def test_an_error_in_a_stream_is_an_event_of_its_own() -> None:
     assert error_event(BreakerOpen("x")).startswith(b'event: error\ndata: {"error":{')
+
+
+def test_what_is_wrong_with_a_request_is_told_without_it() -> None:
+    problem = {"loc": ("body", "\ud800"), "msg": "no", "type": "t", "input": float("nan"), "ctx": 1}
+    served = unfit([problem])
+    assert served.status == 422
+    assert served.body == rb'{"detail": [{"loc": ["body", "\ud800"], "msg": "no", "type": "t"}]}'
 
 
 def test_a_document_is_json_with_its_headers() -> None:

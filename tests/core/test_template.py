@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headgate.core.template import Template, written
+from headgate.errors import BadRequest
 
 
 def test_arguments_stand_where_their_names_stood() -> None:
@@ -35,6 +36,12 @@ def test_what_is_no_string_is_written_as_json() -> None:
     assert [written(value) for value in ("a", 1, True, None, ["x"])] == [
         "a", "1", "true", "null", '["x"]',
     ]  # fmt: skip
+
+
+def test_what_is_no_json_is_refused() -> None:
+    for value in (["\ud800"], [object()]):
+        with pytest.raises(BadRequest, match="cannot be written as JSON"):
+            written(value)
 
 
 def test_a_missing_argument_is_an_error() -> None:

@@ -24,6 +24,10 @@ APP = (
     DESK.replace("maxsize: 5000 } }", "maxsize: 5000 }, circuit_breaker: { failure_threshold: 3,"
                  " recovery_timeout: 1, success_threshold: 1 } }")
     + 'prompt "loose" { model: "fast" args: { text: "string" } template: "Say {{text}}" }\n'
+    + 'prompt "any" { model: "fast" args: { thing: "object" } template: "{{thing}}" }\n'
+    + 'prompt "pair" { model: "fast" args: { input: "string", thing: "object" }'
+    ' template: "{{input}} {{thing}}" }\n'
+    + 'chain "any" { steps: ["pair"] }\n'
     + 'llm "weak" { provider: "openai" model: "weak-1" }\n'
 )  # fmt: skip
 STREAM = {"accept": "text/event-stream"}
@@ -198,6 +202,18 @@ def test_a_stream_is_kept_and_answers_again(service: Service, path: str, body: A
         ("/api/prompts/summarise", {"text": "x", "more": 1}, 422),
         ("/api/prompts/nobody", {}, 404),
         ("/api/llm/fast", b"x" * 10_000_001, 413),
+        ("/api/llm/fast", b'{"prompt": "\\ud800"}', 400),
+        ("/api/prompts/summarise", b'{"text": "x", "points": Infinity}', 422),
+        ("/api/prompts/summarise", b'{"text": "x", "points": NaN}', 422),
+        ("/api/llm/fast", b'{"prompt": ' + b"[" * 100_000, 400),
+        ("/api/llm/fast", b"\xff", 400),
+        ("/api/llm/fast", b"", 422),
+        ("/api/llm/fast", b'{"prompt": "x", "\\ud800": 1}', 422),
+        ("/api/prompts/title", b'{"text": "\\ud800"}', 400),
+        ("/api/prompts/any", b'{"thing": {"a": "\\ud800"}}', 400),
+        ("/api/chains/any", b'{"input": "x", "thing": {"a": "\\ud800"}}', 400),
+        ("/api/chains/flow", {"points": 3}, 422),
+        ("/api/chains/flow", {"text": "x", "input": "y"}, 422),
     ],
 )
 def test_bad_input_is_refused_before_anything_is_asked(

@@ -5,7 +5,7 @@ answers for them through a `Runtime`. It knows no web framework.
 from headgate.backend.body_limit import BodyLimit
 from headgate.backend.declared import PREVIOUS, Chain, Llm, Prompt, Step
 from headgate.backend.opening import opened
-from headgate.backend.served import Events, Served
+from headgate.backend.served import Events, Served, unfit
 from headgate.backend.service import Backend
 
 __all__ = [
@@ -19,4 +19,5 @@ __all__ = [
     "Served",
     "Step",
     "opened",
+    "unfit",
 ]

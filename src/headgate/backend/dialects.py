@@ -11,7 +11,7 @@ from msgspec import Struct
 from headgate.backend.declared import Llm
 from headgate.core.sse import parse_event
 from headgate.core.usage import RawUsage, usage_of
-from headgate.errors import UpstreamFailed, UpstreamGarbled
+from headgate.errors import BadRequest, UpstreamFailed, UpstreamGarbled
 from headgate.types import NO_USAGE, Headers, Usage
 
 Message = Mapping[str, str]
@@ -49,7 +49,7 @@ def question(
     streamed: bool = False,
 ) -> Question:
     """`messages`, with the model's own system prompt where they have none. `name` names the
-    `schema` of the answer."""
+    `schema` of the answer. Raises BadRequest for a text that is none."""
     if llm.system_prompt and not any(message["role"] == "system" for message in messages):
         messages = [{"role": "system", "content": llm.system_prompt}, *messages]
     if llm.dialect == "anthropic":
@@ -118,10 +118,17 @@ class _Messages(Struct):
     message: _Started | None = None
 
 
-_encode = msgspec.json.Encoder().encode
+_to_json = msgspec.json.Encoder().encode
 _decode_chat = msgspec.json.Decoder(_Chat).decode
 _decode_messages = msgspec.json.Decoder(_Messages).decode
 _UNREADABLE = (msgspec.MsgspecError, UnicodeError)
+
+
+def _encode(fields: dict[str, Any]) -> bytes:
+    try:
+        return _to_json(fields)
+    except UnicodeError:
+        raise BadRequest("the text has half of a surrogate pair") from None
 
 
 def said(operation: str, content: bytes) -> Said:

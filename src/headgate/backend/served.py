@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+import json
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -94,6 +95,13 @@ def refused(error: HeadgateError) -> Served:
     """An error as JSON: `{"error": {"message", "type", "param", "code"}}`."""
     body = error_body("", error.status_hint, error.code, error.message)
     return Served(error.status_hint, body, texts(error_headers(error)))
+
+
+def unfit(problems: Sequence[Mapping[str, Any]]) -> Served:
+    """What pydantic found wrong with a request, in the form that FastAPI documents; without the
+    input, which may be what no JSON can hold (NaN, half of a surrogate pair)."""
+    told = [{name: one[name] for name in ("loc", "msg", "type")} for one in problems]
+    return Served(422, json.dumps({"detail": told}).encode(), {"content-type": _JSON})
 
 
 def error_event(error: HeadgateError) -> bytes:

@@ -71,10 +71,10 @@ class Backend:
         self, prompt: Prompt, arguments: Mapping[str, Any], headers: RawHeaders
     ) -> Served:
         """The answer to a prompt; 502 where it does not match what the prompt declares."""
-        messages = [{"role": "user", "content": prompt.template.filled(arguments)}]
-        if prompt.output is None:
-            return await self.llm(prompt.llm, messages, headers)
         try:
+            messages = [{"role": "user", "content": prompt.template.filled(arguments)}]
+            if prompt.output is None:
+                return await self.llm(prompt.llm, messages, headers)
             output, told = await self._typed.ask(prompt, messages, headers)
         except HeadgateError as error:
             return refused(error)

@@ -12,6 +12,8 @@ from typing import Any
 
 import msgspec
 
+from headgate.errors import BadRequest
+
 VARIABLE = re.compile(r"\{\{\s*([A-Za-z_][A-Za-z0-9_]*)\s*\}\}")
 
 
@@ -43,5 +45,11 @@ class Template:
 
 
 def written(value: Any) -> str:
-    """A value as a model reads it: a string as it is, anything else as JSON."""
-    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
+    """A value as a model reads it: a string as it is, anything else as JSON. Raises BadRequest for
+    what is neither, half of a surrogate pair in a list for instance."""
+    if isinstance(value, str):
+        return value
+    try:
+        return msgspec.json.encode(value).decode()
+    except (UnicodeError, RecursionError, TypeError) as error:
+        raise BadRequest(f"an argument cannot be written as JSON: {error}") from None

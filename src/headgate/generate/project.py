@@ -53,7 +53,7 @@ class _Project:
         }
 
     def _main(self) -> str:
-        names = Names("app", "lifespan", "operate", "prompts", "respond", "settings")
+        names = Names("app", "lifespan", "operate", "prompts", "refuse", "respond", "settings")
         known = self._prompts_file
         routes = [
             self._fill(
