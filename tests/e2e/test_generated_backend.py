@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import re
 import subprocess
@@ -18,7 +19,7 @@ from programs import environment
 
 from headgate.generate.output import changes, write
 from headgate.generate.project import project
-from headgate.testing import Answer, Exchange, FaultServer, Status, alias_of
+from headgate.testing import Answer, Exchange, FaultServer, Pause, Status, Usual, alias_of
 
 APP = (
     DESK.replace("maxsize: 5000 } }", "maxsize: 5000 }, circuit_breaker: { failure_threshold: 3,"
@@ -262,3 +263,22 @@ def test_numbers_are_at_hand_and_the_cache_is_cleared(service: Service) -> None:
     assert service.post("/api/llm/fast", asked).json["cached"] is False
     stranger = service.get("/api/metrics/llm", {"x-forwarded-for": "10.0.0.1"})
     assert stranger.status == 401
+
+
+def test_a_client_that_leaves_early_costs_no_second_call(service: Service) -> None:
+    server, pause = service.server, Pause()
+    server.script(Usual(0, 4), pause, Usual(4))
+    before = len(server.calls)
+    asked = {"prompt": "leave early"}
+    connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=20)
+    headers = {**STREAM, "content-type": "application/json"}
+    connection.request("POST", "/api/llm/fast", json.dumps(asked), headers)
+    reply = connection.getresponse()
+    assert reply.read(6) == b"data: "
+    reply.close()
+    connection.close()
+    pause.wait_reached()
+    pause.release()
+    until(lambda: service.post("/api/llm/fast", asked).json["cached"], "the answer is in the cache")
+    assert len(service.since(before)) == 1
+    assert service.get("/readyz").status == 200
