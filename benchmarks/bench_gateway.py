@@ -39,7 +39,9 @@ def fresh(numbers: Iterator[int]) -> list[bytes]:
 
 def settings(folder: str, upstream_port: int) -> str:
     file = Path(folder) / "headgate.toml"
-    file.write_text(f'[providers.openai]\nbase_url = "http://127.0.0.1:{upstream_port}/v1"\n')
+    # On a busy machine it would turn the load away.
+    text = '[limits]\nloop_lag_max = "60s"\n[providers.openai]\n'
+    file.write_text(f'{text}base_url = "http://127.0.0.1:{upstream_port}/v1"\n')
     return str(file)
 
 

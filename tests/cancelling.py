@@ -26,6 +26,8 @@ _LOOKS, _LOOK_S = 2000, 0.002
 _CALL_MAX_S = 20.0
 _TRIES = 3
 _STALL_S = 0.15
+_OF_CALLS = ("flights", "waits", "permits", "calls upstream")
+"""Probes of what is there only while somebody asks."""
 
 
 class Blow(NamedTuple):
@@ -252,7 +254,8 @@ class Series:
         if waiting and scene.healthy is not None and is_due:
             caller.cancel()
             moments.was_due = True
-            _, waiting = await asyncio.wait({caller})
+        if waiting:
+            _, waiting = await asyncio.wait(waiting, timeout=_CALL_MAX_S)
         assert not waiting, f"{about}: it never ends: {waiting}"
         return Struck(caller, others)
 
@@ -277,11 +280,11 @@ class Series:
         await ask(f"other than {about}")
 
     async def _at_rest(self) -> dict[str, int]:
-        """What the probes say once it stays the same."""
+        """What the probes say once it stays the same, and no call is under way any more."""
         before: dict[str, int] = {}
         for _ in range(_LOOKS):
             now = self._held()
-            if now == before:
+            if now == before and not any(now.get(name) for name in _OF_CALLS):
                 return now
             before = now
             await asyncio.sleep(0.05)

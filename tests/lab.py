@@ -8,26 +8,37 @@ import json
 import logging
 import ssl
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import anthropic
+import billing
+import borrowed
 import httpx2
+import neighbours
 import openai
 import oracle
 import pytest
 import uvloop
+from billing import Books
 from gates import ONE_ATTEMPT, Gate
 from oracle import Heard, bounded_memory, until
 from rawclient import CHAT, MESSAGES, RawClient, body_of, request
+from stores.ledgers import written
 
+from headgate.clock import Clock
 from headgate.config import Config, ProviderConfig
+from headgate.layers.settings import LedgerConfig
 from headgate.testing import FaultServer, tenant_of
 
 KEY = "sk-canary-one"
 OTHER_KEY = "sk-canary-two"
 CLOSING = (f"authorization: Bearer {KEY}", "connection: close")
 """Headers of a request that is the last on its connection."""
+LATE_S = 60.0
 PATHS = (CHAT, MESSAGES, "/v1/responses", "/v1/completions")
 
 
@@ -70,9 +81,14 @@ class Reply:
 class Lab:
     """One gateway in front of one fault server, and everything that clients heard."""
 
-    def __init__(self, server: FaultServer, gate: Gate) -> None:
+    def __init__(self, server: FaultServer, config: Config, clock: Clock | None = None) -> None:
         self.server = server
-        self.gate = gate
+        self.ledger_path = Path(config.ledger.path)
+        self.gate = Gate(config, clock)
+        self.others: list[tuple[dict[str, Any], int]] = []
+        """Sums and attempts of gateways that have ended, and wrote into the same ledger."""
+        self.servers = [server]
+        """All that they ask."""
         self.heard: list[Heard] = []
         self.credentials = {KEY, OTHER_KEY}
         self.memory_growth_max_bytes = 100_000_000
@@ -141,6 +157,27 @@ class Lab:
         for path in (CHAT, MESSAGES, "/v1/embeddings"):
             fresh = self.ask(path, about=f"after {len(self.heard)}")
             assert (fresh.status, fresh.is_whole) == (200, True)
+
+    def healthy_meanwhile(
+        self, model: str = neighbours.BESIDE
+    ) -> AbstractContextManager[Callable[[], None]]:
+        """Point 8 over a block that begins a fault and lets it go on; see `neighbours`. `model` is
+        that of the healthy provider of a laboratory that was opened with one, or another one that
+        the fault is not about."""
+        return neighbours.healthy_meanwhile(self.gate, model)
+
+    @contextmanager
+    def another_gate(self, config: Config) -> Iterator[Gate]:
+        """Another gateway in front of the same provider; it stands in for the usual one."""
+        usual, self.gate = self.gate, Gate(furnished(config, self.ledger_path))
+        try:
+            yield self.gate
+            borrowed.everything_is_back(self.gate)
+            runtime = self.gate.runtime
+            self.others.append((billing.settled(runtime), billing.attempts_of(runtime)))
+        finally:
+            self.gate.close()
+            self.gate = usual
 
     def close_clients(self) -> None:
         for client in self._clients:
@@ -224,19 +261,37 @@ def config_for(server: FaultServer, blocks: dict[str, Any] = ONE_ATTEMPT, **more
     )
 
 
+def furnished(config: Config, path: Path) -> Config:
+    """The configuration with a ledger in a file; its own, where it has one. Nobody is turned away
+    because this process is late: the machine may be slow, and is not what is judged."""
+    kept = config.ledger if config.ledger.persist else LedgerConfig(persist=True, path=str(path))
+    return replace(config, ledger=kept, limits=replace(config.limits, loop_lag_max=LATE_S))
+
+
 @contextmanager
 def laboratory(
     caplog: pytest.LogCaptureFixture,
     configure: Callable[[FaultServer], Config],
     tls: ssl.SSLContext | None = None,
+    clock: Clock | None = None,
+    *,
+    beside: bool = False,
 ) -> Iterator[Lab]:
-    """A laboratory, judged by the oracle when it is left in peace."""
+    """A laboratory, judged by the oracle when it is left in peace; `beside`: with a healthy
+    provider, too."""
     # With the first loop of a process libuv opens a pipe for signals, and keeps it.
     uvloop.new_event_loop().close()
     files = oracle.open_files()
-    with FaultServer(tls=tls) as server:
-        gate = Gate(configure(server))
-        lab = Lab(server, gate)
+    with ExitStack() as opened:
+        folder = Path(opened.enter_context(TemporaryDirectory()))
+        server = opened.enter_context(FaultServer(tls=tls))
+        config = furnished(configure(server), folder / "ledger.db")
+        healthy = [opened.enter_context(FaultServer())] if beside else []
+        for other in healthy:
+            config = neighbours.with_neighbour(config, other)
+        lab = Lab(server, config, clock)
+        lab.servers += healthy
+        gate = lab.gate
         try:
             until(lambda: gate.get("/readyz").status == 200, "the gateway starts")
             tasks = len(gate.tasks())
@@ -248,21 +303,36 @@ def laboratory(
         finally:
             lab.close_clients()
             gate.close()
-            server.drop()
+            for each in lab.servers:
+                each.drop()
         # Every connection of the gateway was let go, pooled ones too.
     oracle.files_are_closed(files)
 
 
 def judge(lab: Lab, records: list[logging.LogRecord]) -> None:
     """The oracle over everything that was heard and written down."""
-    oracle.answered_upstream(lab.server)
+    for server in lab.servers:
+        oracle.answered_upstream(server)
+    borrowed.everything_is_back(lab.gate)
     calls = {call.serial: call for call in lab.server.calls}
     for heard in lab.heard:
         oracle.one_outcome(heard)
         oracle.no_foreign_bytes(heard, calls)
+    billed(lab)
     oracle.only_verified_entries(lab.gate.runtime, calls)
     oracle.attempts_within_budget(lab.heard, calls.values())
     oracle.nothing_was_logged(records)
     told = [record.getMessage() for record in records]
     replies = [bytes(heard.reply).decode("latin-1") for heard in lab.heard]
     oracle.no_credential([*told, *replies], lab.credentials)
+
+
+def billed(lab: Lab) -> None:
+    """Point 2, over every gateway of the laboratory."""
+    runtime = lab.gate.runtime
+    every = [*lab.others, (billing.settled(runtime), billing.attempts_of(runtime))]
+    books = Books(written(lab.ledger_path), [cost for cost, _ in every])
+    serials = billing.answers_in(lab.heard)
+    answered = [call for call in lab.server.calls if call.serial in serials]
+    calls = [call for server in lab.servers for call in server.calls]
+    billing.ledger_is_the_bill(books, calls, answered, sum(made for _, made in every))

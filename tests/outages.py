@@ -17,7 +17,8 @@ from headgate.core.splitmix import uniform
 from headgate.errors import HeadgateError
 from headgate.events import Events
 from headgate.guards import Guards
-from headgate.pipeline import limits, per_target, resilience, stack
+from headgate.lanes import Lanes
+from headgate.pipeline import limiting, limits, per_target, resilience, stack
 from headgate.stream import Chunks, Whole
 from headgate.types import Call, Reply, Route, Service, Target
 
@@ -127,6 +128,7 @@ class Stack(NamedTuple):
     guards: Guards
     below: Deployments
     clock: DicedClock
+    lanes: Lanes
 
     def told(self) -> list[str]:
         """Every change of state there was: `deployment a/m closed>open`, with its number."""
@@ -142,9 +144,10 @@ def a_stack(below: Deployments, names: str = "ab", *, seed: int = 0, **blocks: A
     provider = ProviderConfig(**blocks.pop("provider", {}))
     config = Config(providers=dict.fromkeys(names, provider), **blocks)
     clock = DicedClock(seed)
-    parts = resilience(config, clock)
-    layers = per_target(config, parts, clock, limits(config, clock).limit)
-    return Stack(stack(layers, below), parts.guards, below, clock)
+    parts, limited = resilience(config, clock), limiting(config, clock)
+    parts.guards.recovered = limited.lanes.restart
+    layers = per_target(config, parts, clock, limits(limited, clock).limit)
+    return Stack(stack(layers, below), parts.guards, below, clock, limited.lanes)
 
 
 def routes_to(names: str, *, weight: float = 0.0) -> tuple[Route, ...]:

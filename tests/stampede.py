@@ -19,7 +19,7 @@ from headgate.clock import SystemClock
 from headgate.config import Config, ProviderConfig
 from headgate.errors import BreakerOpen
 from headgate.layers.settings import BreakerConfig, RetryConfig
-from headgate.pipeline import by_target, limits, per_target, providers, resilience, stack
+from headgate.pipeline import by_target, limiting, limits, per_target, providers, resilience, stack
 from headgate.providers.wire_client import open_wire
 from headgate.types import Call, Reply, Secret, WireRequest
 
@@ -41,7 +41,7 @@ async def rush(base_url: str, callers: int, ready: Callable[[], None]) -> dict[s
     config = Config(providers={"p": provider}, breaker=breaker, retry=RetryConfig(attempts=1))
     clock, wire = SystemClock(), open_wire(provider)
     parts = resilience(config, clock)
-    layers = per_target(config, parts, clock, limits(config, clock).limit)
+    layers = per_target(config, parts, clock, limits(limiting(config, clock), clock).limit)
     ask = stack(layers, by_target(providers(config, {"p": wire}, clock)))
     try:
         now_s = clock.monotonic()

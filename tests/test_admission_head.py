@@ -29,6 +29,7 @@ def test_only_headers_on_the_list_go_upstream() -> None:
     }  # fmt: skip
     assert IDENTITY in head.forwarded
     assert head.credential == ()
+    assert head.name == b"k", "for one target only: not with what each of them gets"
 
 
 def test_a_credential_is_kept_apart_from_what_is_forwarded() -> None:

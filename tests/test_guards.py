@@ -188,7 +188,7 @@ def test_switched_off_nothing_is_guarded() -> None:
     scene = Scene(is_enabled=False)
     scene.call(*[BAD, THROTTLED] * 50)
     assert not len(scene.guards.deployments)
-    assert scene.guards.attempts == {("a", "server_error"): 50, ("a", "rate_limit"): 50}
+    assert scene.guards.attempts == {("a", "m", "server_error"): 50, ("a", "m", "rate_limit"): 50}
     scene.deployment().force("forced_open", scene.now_s)
     assert scene.wait_s() == 0
     assert not scene.guards.is_failing(a_call(), scene.now_s)
@@ -221,3 +221,56 @@ def test_a_provider_is_told_to_be_left_alone_for_as_long_as_it_is() -> None:
     assert left_alone(scene.guards) == "not asked at the moment: a"
     scene.clock.advance(8)
     assert left_alone(scene.guards) == ""
+
+
+# Who hears of a recovery.
+
+
+def opened_and_probed(scene: Scene, bad: Outcome) -> list[tuple[str, str]]:
+    heard: list[tuple[str, str]] = []
+    scene.guards.recovered = lambda provider, model: heard.append((provider, model))
+    scene.call(*[bad] * 4)
+    scene.clock.advance(8)
+    scene.call(GOOD)
+    assert heard == [], "one probe is not enough"
+    scene.call(GOOD)
+    return heard
+
+
+@pytest.mark.parametrize(("reason", "model"), [("server_error", "m"), ("unavailable", "")])
+def test_a_breaker_that_closes_says_whose_it_is(scene: Scene, reason: str, model: str) -> None:
+    assert opened_and_probed(scene, OUTCOMES[reason]) == [("a", model)]
+
+
+def test_a_stream_whose_first_content_closes_the_breaker_is_heard_of_at_once(scene: Scene) -> None:
+    heard: list[tuple[str, str]] = []
+    scene.guards.recovered = lambda provider, model: heard.append((provider, model))
+    scene.call(*[BAD] * 4)
+    scene.clock.advance(8)
+    streams = []
+    for _ in range(2):
+        streams.append(scene.admit())
+        streams[-1].answer(scene.now_s)
+    assert heard == [("a", "m")]
+    for stream in streams:
+        stream.end(GOOD, scene.now_s)
+    assert heard == [("a", "m")]
+
+
+def test_one_that_a_person_closes_is_heard_of_too(scene: Scene) -> None:
+    heard: list[tuple[str, str]] = []
+    scene.guards.recovered = lambda provider, model: heard.append((provider, model))
+    scene.call(GOOD)
+    for state in ("closed", "forced_open", "closed", "open", "reset"):
+        scene.guards.force("deployment", "a/m", state, scene.now_s)
+    assert heard == [("a", "m")] * 2
+
+
+def test_the_worse_of_endpoint_and_model_says_how_a_target_stands(scene: Scene) -> None:
+    def stands(provider: str, model: str = "m") -> bool:
+        return scene.guards.standing(Target(provider, model), scene.now_s) == 1.0
+
+    scene.call(*[GOOD] * 8, BAD, BAD)
+    assert [stands("a"), stands("a", "other"), stands("b")] == [False, True, True]
+    scene.call(*[GOOD] * 8, *[OUTCOMES["unavailable"]] * 2, call=to("b"))
+    assert [stands("b"), stands("b", "other")] == [False, False]

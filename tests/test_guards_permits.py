@@ -43,7 +43,7 @@ def test_a_passage_ends_once(scene: Scene) -> None:
         passage.end(BAD, scene.now_s)
     counts = scene.deployment().counts
     assert (counts.ok, counts.faults, counts.repeated) == (1, 0, 0)
-    assert scene.guards.attempts == {("a", "ok"): 1}
+    assert scene.guards.attempts == {("a", "m", "ok"): 1}
 
 
 def test_as_a_context_a_passage_ends_with_what_is_raised_and_stays_open_otherwise(

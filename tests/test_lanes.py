@@ -15,7 +15,7 @@ from virtualtime import run
 from headgate.core.concurrency import ConcurrencySettings, LineSettings
 from headgate.core.rate import RateSettings
 from headgate.errors import QueueFull
-from headgate.lanes import Lane
+from headgate.lanes import Lane, Lanes, TargetLimits
 
 
 def a_lane(places: int = 1, queue: int = 10, wait_s: float = 1.0) -> Lane:
@@ -189,5 +189,73 @@ def test_places_return_to_the_baseline_whoever_leaves_whenever(
         assert is_at_rest(lane)
         await asyncio.wait_for(caller(lane), 10)
         assert is_at_rest(lane)
+
+    run(scene())
+
+
+def test_places_double_each_second_after_a_restart_and_those_who_wait_get_them() -> None:
+    async def scene() -> list[float]:
+        lane = a_lane(places=8, wait_s=10)
+        lane.restart()
+        moments = await asyncio.gather(*(held(lane, 30.0) for _ in range(8)))
+        assert is_at_rest(lane)
+        return moments
+
+    assert run(scene())[0] == [0.0, 1.0, 2.0, 2.0, 3.0, 3.0, 3.0, 3.0]
+
+
+def test_two_restarts_are_no_faster_than_one() -> None:
+    async def scene() -> list[float]:
+        lane = a_lane(places=4, wait_s=10)
+        lane.restart()
+        await asyncio.sleep(0.5)
+        lane.restart()
+        return await asyncio.gather(*(held(lane, 30.0) for _ in range(4)))
+
+    assert run(scene())[0] == [0.5, 1.5, 2.5, 2.5]
+
+
+# The lanes of all targets.
+
+
+def some_lanes(before: Lanes | None = None, changed: str = "", **per_min: int) -> Lanes:
+    rates = {name: RateSettings(requests_per_min=most) for name, most in per_min.items()}
+    limits = TargetLimits(ConcurrencySettings(), LineSettings(), rates)
+    return Lanes(limits, LoopClock(), before, changed)
+
+
+def test_a_restart_is_that_of_one_model_or_of_all_of_its_provider() -> None:
+    async def scene() -> None:
+        lanes = some_lanes(p=60, q=60)
+        known = {
+            (provider, model, key): lanes.get(provider, model, key, 0.0)
+            for provider in "pq" for model in "mn" for key in (b"1", b"2")
+        }  # fmt: skip
+
+        def slow() -> list[str]:
+            few = [at for at, lane in known.items() if lane and lane.concurrency.limit == 1]
+            return sorted({f"{provider}/{model}" for provider, model, _ in few})
+
+        lanes.restart("p", "m")
+        assert slow() == ["p/m"]
+        lanes.restart("q")
+        assert slow() == ["p/m", "q/m", "q/n"]
+        lanes.restart("nobody")
+
+    run(scene())
+
+
+def test_lanes_of_a_provider_with_the_same_limits_go_on() -> None:
+    async def scene() -> None:
+        before = some_lanes(p=60, q=60, r=60)
+        after = some_lanes(before, "r", p=60, q=61, r=60, s=60)
+
+        def goes_on(name: str) -> bool:
+            lanes = [all_of.get(name, "m", b"", 0.0) for all_of in (before, after)]
+            return lanes[0] is lanes[1]
+
+        assert [name for name in "pqr" if goes_on(name)] == ["p"]
+        assert after.get("s", "m", b"", 0.0) is not None
+        assert after.get("t", "m", b"", 0.0) is None, "no such provider: no limit"
 
     run(scene())

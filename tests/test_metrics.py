@@ -222,8 +222,8 @@ def test_series_come_in_the_order_of_first_events_with_cumulative_buckets() -> N
     metrics.record_error("b", "timeout")
     first, second = metrics.series()
     assert (first.model, second.model) == ("b", "a")
-    assert (first.tokens_in, first.tokens_out, first.errors) == (3, 2, 1)
-    assert first.latency_sum_ms == 6.0
+    assert (first.tokens_in, first.tokens_out, first.failures) == (3, 2, 1)
+    assert first.sum_ms == 6.0
     assert first.latency_buckets[0] == (5.0, 0)
     assert first.latency_buckets[1][1] == 1
     assert {count for _, count in second.latency_buckets} == {1}

@@ -19,6 +19,7 @@ from headgate.pipeline import (
     Placed,
     by_target,
     front,
+    limiting,
     limits,
     observed,
     per_target,
@@ -41,7 +42,7 @@ def built() -> tuple[Placed, ...]:
     tiers = Tiers(MemoryStore(), None, clock)
     metrics = Metrics()
     config = Config(providers={"p": ProviderConfig(kind="fake")})
-    throttled, limited = limits(config, clock)
+    throttled, limited = limits(limiting(config, clock), clock)
     fill = Fill(tiers, clock, metrics)
     watched = observed(metrics, Ledger(Prices(config), clock), clock)
     above = front(CacheConfig(), tiers, fill, clock, watched, throttled)

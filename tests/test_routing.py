@@ -78,6 +78,20 @@ def test_targets_come_in_their_order_then_what_stands_in_for_them() -> None:
     ]  # fmt: skip
 
 
+def test_each_route_names_the_model_whose_settings_it_has() -> None:
+    listed = {
+        "m": ModelConfig(targets=("a/x", "b/x"), fallbacks=("spare", "a/free"),
+                         context_fallbacks=("long",)),
+        "spare": ModelConfig(targets=("a/s",)),
+        "long": ModelConfig(targets=("b/l",)),
+        "a/y": ModelConfig(reasoning=True),
+    }  # fmt: skip
+    routes = routes_of(listed)
+    assert [route.model for route in routes] == ["", "", "spare", "a/free", "long"]
+    assert [route.model for route in routes_of(listed, "a/y")] == ["a/y"], "its model is called y"
+    assert [route.model for route in routes_of(listed, "a/z")] == [""]
+
+
 def test_stand_ins_of_stand_ins_are_not_followed() -> None:
     models = {
         "m": ModelConfig(targets=("a/m",), fallbacks=("n",)),

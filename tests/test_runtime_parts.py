@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 
 from headgate.config import Config, ProviderConfig
+from headgate.core.permits import Refusal
 from headgate.errors import Closed, UpstreamUnreachable
-from headgate.layers.settings import CacheConfig, RetryConfig
+from headgate.layers.settings import BreakerConfig, CacheConfig, LimitsConfig, RetryConfig
+from headgate.providers.settings import ModelConfig
 from headgate.providers.wire import WireLimits
 from headgate.runtime import Runtime
 from headgate.runtime_parts import Parts, open_parts, release
@@ -126,28 +128,118 @@ def test_a_disk_tier_that_is_no_longer_wanted_is_flushed_and_closed(
         parts.tiers.close()
 
 
-def guards_after(**second: Any) -> tuple[object, object]:
-    first = open_parts(Config(providers={"a": replace(AWAY, api_key=Secret("k"))}), CLOCK)
-    after = open_parts(Config(**second), CLOCK, first)
-    return first.resilience.guards, after.resilience.guards
+KEYED = replace(AWAY, api_key=Secret("k"))
+FULL: dict[str, Any] = {"requests_per_minute": 1}
+
+
+def changed(first: Config, second: Config) -> tuple[Parts, Parts]:
+    before = open_parts(first, CLOCK)
+    for name in first.providers:
+        now_s = CLOCK.monotonic()
+        before.resilience.guards.endpoints.get(name, now_s).force("open", now_s)
+        before.limiting.lanes.get(name, "m", b"", now_s)
+    return before, open_parts(second, CLOCK, before)
+
+
+def left_alone_in(parts: Parts) -> list[str]:
+    """Providers whose breaker is open."""
+    known = parts.resilience.guards.endpoints.items()
+    return [name for name, breaker in known if breaker.state == "open"]
+
+
+def known_lanes(before: Parts, after: Parts) -> list[str]:
+    """Providers whose limits go on."""
+    names = after.config.providers.keys() & before.config.providers.keys()
+    now_s = CLOCK.monotonic()
+    both = [[p.limiting.lanes.get(n, "m", b"", now_s) for p in (before, after)] for n in names]
+    return sorted(name for name, (one, other) in zip(names, both, strict=True) if one is other)
 
 
 def test_what_breakers_have_learned_goes_on_when_nothing_they_depend_on_changes() -> None:
-    same = {"a": replace(AWAY, api_key=Secret("k"))}
-    before, after = guards_after(providers=same, cache=CacheConfig(ttl=5.0))
-    assert after is before
+    config = Config(providers={"a": KEYED})
+    before, after = changed(config, replace(config, cache=CacheConfig(ttl=5.0)))
+    assert after.resilience is before.resilience
+    assert known_lanes(before, after) == ["a"]
 
 
-def test_another_key_or_place_or_setting_starts_anew() -> None:
-    for second in (
-        {"providers": {"a": replace(AWAY, api_key=Secret("another"))}},
-        {"providers": {"a": replace(AWAY, api_key=Secret("k"), base_url="http://127.0.0.1:10/v1")}},
-        {"providers": {"a": replace(AWAY, api_keys=(Secret("k"),))}},
-        {"providers": {"a": replace(AWAY, api_key=Secret("k"))},
-         "retry": RetryConfig(deadline=5.0)},
-    ):  # fmt: skip
-        before, after = guards_after(**second)
-        assert after is not before, second
+@pytest.mark.parametrize(
+    "other",
+    [
+        replace(KEYED, api_key=Secret("another")),
+        replace(KEYED, base_url="http://127.0.0.1:10/v1"),
+        replace(KEYED, api_key=Secret(""), api_keys=(Secret("k"),)),
+        None,
+    ],
+    ids=["key", "place", "keys", "gone"],
+)
+def test_a_provider_that_changes_begins_anew_and_the_others_do_not(
+    other: ProviderConfig | None,
+) -> None:
+    second = {"a": KEYED} | ({} if other is None else {"b": other})
+    before, after = changed(Config(providers={"a": KEYED, "b": KEYED}), Config(providers=second))
+    assert left_alone_in(after) == ["a"]
+    assert left_alone_in(before) == ["a", "b"], "calls under way stay with theirs"
+    assert known_lanes(before, after) == ["a"]
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"retry": RetryConfig(deadline=5.0)},
+        {"breaker": BreakerConfig(calls_min=30)},
+        {"providers": {"a": replace(KEYED, total_timeout=900.0), "new": KEYED}},
+        {"models": {"m": ModelConfig(reasoning=True)}},
+    ],
+    ids=["retry", "breaker", "providers", "models"],
+)
+def test_other_settings_leave_open_what_is_open(more: dict[str, Any]) -> None:
+    before, after = changed(
+        Config(providers={"a": KEYED}), Config(**{"providers": {"a": KEYED}, **more})
+    )
+    assert after.resilience is not before.resilience
+    assert left_alone_in(after) == ["a"]
+    assert known_lanes(before, after) == ["a"]
+
+
+def test_limits_that_change_begin_anew_and_only_they() -> None:
+    first = Config(providers={"a": KEYED, "b": KEYED})
+    before, after = changed(
+        first, replace(first, providers={"a": KEYED, "b": replace(KEYED, **FULL)})
+    )
+    assert known_lanes(before, after) == ["a"]
+    before, after = changed(first, replace(first, limits=LimitsConfig(concurrency_max=5)))
+    assert known_lanes(before, after) == []
+    before, after = changed(first, replace(first, limits=LimitsConfig(calls_max=5)))
+    assert known_lanes(before, after) == ["a", "b"], "another limit's business"
+
+
+def test_what_a_client_has_used_of_its_minute_goes_on_under_the_same_limit() -> None:
+    def config(per_minute: int, **more: Any) -> Config:
+        return Config(limits=LimitsConfig(client_requests_per_minute=per_minute, **more))
+
+    def left(parts: Parts) -> bool:
+        now_s = CLOCK.monotonic()
+        rate = parts.limiting.clients.get(b"alice", now_s)
+        return not isinstance(rate.reserve(0, now_s), Refusal)
+
+    before = open_parts(config(1), CLOCK)
+    assert left(before)
+    assert not left(open_parts(config(1, queue_max=7), CLOCK, before))
+    assert left(open_parts(config(2), CLOCK, before))
+
+
+def test_lanes_are_told_of_recoveries_after_a_change_too() -> None:
+    first = Config(providers={"a": KEYED})
+    _, after = changed(first, replace(first, limits=LimitsConfig(concurrency_max=5)))
+
+    async def scene() -> int:
+        now_s = CLOCK.monotonic()
+        lane = after.limiting.lanes.get("a", "m", b"", now_s)
+        assert lane is not None
+        after.resilience.guards.force("endpoint", "a", "closed", now_s)
+        return lane.concurrency.limit
+
+    assert asyncio.run(scene()) == 1
 
 
 def test_a_program_does_not_load_the_price_list_by_itself_and_a_server_does() -> None:

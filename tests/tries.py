@@ -14,7 +14,7 @@ import virtualtime
 from headgate.config import Config, ProviderConfig
 from headgate.core.splitmix import uniform
 from headgate.errors import HeadgateError, UpstreamUnreachable
-from headgate.pipeline import by_target, limits, per_target, resilience, stack
+from headgate.pipeline import by_target, limiting, limits, per_target, resilience, stack
 from headgate.stream import Whole
 from headgate.types import Call, Headers, Reply, Route, Service, Target, WireRequest
 
@@ -147,7 +147,7 @@ class Scene:
         self.clock = LoopClock(seed)
         self.providers: dict[str, Service] = providers
         self.parts = resilience(self.config, self.clock)
-        limited = limits(self.config, self.clock).limit
+        limited = limits(limiting(self.config, self.clock), self.clock).limit
         layers = per_target(self.config, self.parts, self.clock, limited)
         self.ask: Service = stack(layers, by_target(self.providers))
 

@@ -31,6 +31,7 @@ from headgate.core.booking import (
 )
 from headgate.core.money import Price
 from headgate.spending import reported_tier, reported_usage
+from headgate.trail import Trail
 from headgate.types import NO_USAGE, Call, Provenance, Reply, Usage
 
 _FAILS = 400
@@ -55,7 +56,7 @@ class Book(Protocol):
 class Account:
     """What one call costs and saves. It ends once: later ends change nothing."""
 
-    __slots__ = ("_attempts", "_book", "_call", "_end", "_name")
+    __slots__ = ("_attempts", "_book", "_call", "_end", "_name", "trail")
 
     def __init__(self, book: Book, call: Call) -> None:
         self._book = book
@@ -63,6 +64,19 @@ class Account:
         self._attempts: list[Attempt] = []
         self._end = ""
         self._name = ""
+        self.trail: Trail | None = None
+        """What happened to the call, where somebody keeps a log of calls."""
+
+    @property
+    def name(self) -> str:
+        """Of the call, in its rows and elsewhere."""
+        self._name = self._name or self._book.name()
+        return self._name
+
+    @property
+    def end(self) -> str:
+        """How it has ended; "" while it goes on."""
+        return self._end
 
     def tried(self, attempt: Attempt) -> None:
         """An attempt has ended."""
@@ -120,8 +134,9 @@ class Account:
         return rows
 
     def _write(self, rows: Sequence[Row]) -> None:
-        self._name = self._name or self._book.name()
-        self._book.book(self._name, self._call, rows)
+        if self.trail is not None:
+            self.trail.rows += rows
+        self._book.book(self.name, self._call, rows)
 
 
 _LEFT = (asyncio.CancelledError, GeneratorExit)

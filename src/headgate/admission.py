@@ -31,6 +31,7 @@ from headgate.core.fingerprint import (
 from headgate.core.rewrite import renamed
 from headgate.core.verdict import LIMIT_FIELDS
 from headgate.errors import BadRequest
+from headgate.layers.cache_settings import ignored_fields
 from headgate.layers.settings import policy_of
 from headgate.providers.settings import DEFAULT_BASE_URLS
 from headgate.routing import Routes
@@ -97,10 +98,7 @@ class Admission:
         self._prefixes: dict[tuple[object, ...], tuple[bytes, bytes]] = {}
         self._routes: dict[str, bytes] = {}
         self._heads: dict[Headers, Head] = {}
-        ignored = set(config.cache.ignore_fields)
-        if config.cache.scope == "user":
-            ignored -= {"user", "safety_identifier", "metadata"}
-        self._ignored = frozenset(ignored)
+        self._ignored = ignored_fields(config.cache)
         self._usual_policy = policy_of(config.cache, "")
         self._policies = {name: policy_of(config.cache, name) for name in config.cache.models}
 
@@ -144,7 +142,9 @@ class Admission:
         target = plan.target
         if target.model != plan.asked:
             body = renamed(body, target.model)
-        request = WireRequest(path, body, head.forwarded, head.credential, send=send)
+        request = WireRequest(
+            path, body, head.forwarded, head.credential, send=send, name=head.name
+        )
         return Call(
             operation=plan.operation,
             model=plan.model,

@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from headgate.core.controls import read_controls
 from headgate.core.fingerprint import BEHAVIOUR_HEADERS
+from headgate.core.idempotency import HEADER
 from headgate.errors import BadRequest
 from headgate.types import NO_CONTROLS, Controls, Headers
 
@@ -19,13 +20,14 @@ CREDENTIAL_HEADERS = frozenset({b"authorization", b"x-api-key", b"api-key", b"x-
 """Of OpenAI and most others, Anthropic, Azure, and Google."""
 IDENTITY = (b"accept-encoding", b"identity")
 
-_FORWARDED, _CREDENTIAL, _BEHAVIOUR, _CONTROL, _LENGTH, _FRAMING = range(1, 7)
+_FORWARDED, _CREDENTIAL, _BEHAVIOUR, _CONTROL, _LENGTH, _FRAMING, _NAME = range(1, 8)
 _KINDS = {
     **dict.fromkeys((b"content-type", b"accept", b"traceparent"), _FORWARDED),
     **dict.fromkeys(CREDENTIAL_HEADERS, _CREDENTIAL),
     **dict.fromkeys(BEHAVIOUR_HEADERS, _BEHAVIOUR),
     b"cache-control": _CONTROL,
     b"content-length": _LENGTH,
+    HEADER: _NAME,
     **dict.fromkeys((b"content-encoding", b"transfer-encoding", b"host"), _FRAMING),
 }
 
@@ -39,6 +41,8 @@ class Head(Struct, frozen=True):
     controls: Controls
     announced_bytes: int = 0
     """Size of the body by its own account; 0 where it gives none."""
+    name: bytes = b""
+    """What the client calls this call (`Idempotency-Key`); empty where it gives it no name."""
 
 
 def read_head(headers: Iterable[tuple[bytes, bytes]]) -> Head:
@@ -51,6 +55,7 @@ def read_head(headers: Iterable[tuple[bytes, bytes]]) -> Head:
     said: list[tuple[bytes, bytes]] = []
     framing: list[tuple[bytes, bytes]] = []
     announced_bytes = count = size_bytes = 0
+    given = b""
     for header in headers:
         name = header[0]
         count += 1
@@ -70,6 +75,8 @@ def read_head(headers: Iterable[tuple[bytes, bytes]]) -> Head:
             announced_bytes = int(header[1][:18]) if header[1].isdigit() else 0
         elif kind == _FRAMING:
             framing.append(header)
+        elif kind == _NAME:
+            given = header[1]
     if count > HEADERS_MAX or size_bytes > HEADER_BYTES_MAX:
         raise BadRequest(
             f"at most {HEADERS_MAX} headers of {HEADER_BYTES_MAX} bytes together are accepted",
@@ -78,7 +85,9 @@ def read_head(headers: Iterable[tuple[bytes, bytes]]) -> Head:
         )
     _check(framing, credential)
     controls = read_controls(said) if said else NO_CONTROLS
-    return Head(tuple(forwarded), tuple(credential), tuple(behaviour), controls, announced_bytes)
+    return Head(
+        tuple(forwarded), tuple(credential), tuple(behaviour), controls, announced_bytes, given
+    )
 
 
 def _check(framing: list[tuple[bytes, bytes]], credential: list[tuple[bytes, bytes]]) -> None:

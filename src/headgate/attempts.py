@@ -13,11 +13,13 @@ from msgspec.structs import replace
 
 from headgate.core.allowance import ATTEMPTS, DEADLINE, FINAL, Allowance
 from headgate.core.attribution import of_error, of_event, of_reply
+from headgate.core.idempotency import key_at
 from headgate.core.outcome import GOOD, OUTCOMES, Outcome
+from headgate.core.rewrite import renamed
 from headgate.errors import SDK_WAIT_MAX_S, Refused, UpstreamFailed
 from headgate.events import Events
 from headgate.stream import Tap, Whole
-from headgate.types import TARGET, Call, Reply, Route, Service
+from headgate.types import TARGET, Call, Reply, Route, Service, WireRequest
 
 _CLOSES = 300
 _SDKS_REPEAT = frozenset({408, 409, 429})
@@ -128,6 +130,20 @@ class Kept:
         return last
 
 
+def aimed_at(call: Call, route: Route, *, sole: bool = True, queues: bool = True) -> Call:
+    """The call as it goes to one target, which has its own name for the model. A client's own
+    idempotency key is for the first target; any other gets one that follows from it."""
+    target, request = route.target, call.request
+    if isinstance(request, WireRequest):
+        if target.model != call.target.model:
+            request = replace(request, body=renamed(request.body, target.model))
+        if request.name and target.name != call.target.name:
+            request = replace(request, name=key_at(request.name, target.name))
+    return replace(
+        call, target=target, request=request, sole=sole, queues=queues, set_as=route.model
+    )
+
+
 async def tried(below: Service, call: Call, wall_s: float) -> Tried:
     """Asks below; a failure of the provider comes back as a value, anything else is raised."""
     try:
@@ -150,7 +166,8 @@ def failed(last: Tried, allowance: Allowance) -> Reply:
     """The last failure, marked so that the client's own retries do not multiply ours."""
     if last.error is not None:
         last.error.attempts = allowance.attempts
-        last.error.should_retry = None if allowance.denied == DEADLINE else False
+        is_late = allowance.denied == DEADLINE or last.outcome.reason == "deadline"
+        last.error.should_retry = None if is_late else False
     reply = last.hand_on()
     provenance = replace(reply.provenance, attempts=allowance.attempts)
     headers = reply.headers

@@ -10,7 +10,7 @@ import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from headgate.core.units import Bounds, Bytes, Seconds
 from headgate.layers.settings import (
@@ -51,6 +51,20 @@ class ServerConfig:
     """Client connections of one process; one more is refused with 503."""
     write_timeout: Annotated[Seconds, Bounds(0, above=True)] = 60.0
     """A client that reads nothing of its answer for so long loses its connection."""
+    log_format: Literal["text", "json"] = "text"
+    """What the gateway writes to stderr: lines for people, or one JSON object for each event."""
+    log_calls: Literal["auto", "on", "off"] = "auto"
+    """A line for each call that has ended; auto: in JSON only."""
+    log_content: bool = False
+    """The beginning of each request and whole answer in these lines (JSON only): personal data."""
+
+
+@dataclass(frozen=True)
+class CallsConfig:
+    """`[calls]`: the log of the last calls, in memory; no text of prompts or answers."""
+
+    keep: Annotated[int, Bounds(0, 100_000)] = 1000
+    """So many that memory answered, and so many others; 0: none."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +81,7 @@ class Config:
     retry: RetryConfig = RetryConfig()
     limits: LimitsConfig = LimitsConfig()
     metrics: MetricsConfig = MetricsConfig()
+    calls: CallsConfig = CallsConfig()
     ledger: LedgerConfig = LedgerConfig()
     providers: dict[str, ProviderConfig] = field(default_factory=dict)
     models: dict[str, ModelConfig] = field(default_factory=dict)
@@ -94,6 +109,7 @@ def _files() -> Any:
 
 
 __all__ = [
+    "CallsConfig",
     "Config",
     "ModelCacheConfig",
     "ModelConfig",

@@ -34,7 +34,6 @@ _LATER = frozenset({("cache", "models", "*", "semantic"), ("jobs",), ("keys",), 
 
 _LATER_VALUES: dict[Path, tuple[str, ...]] = {
     ("cache", "policy"): ("gdsf",),
-    ("metrics", "naming"): ("standard", "both"),
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from typing import Any
 
 from headgate.core.breaker import Breaker
@@ -35,7 +36,7 @@ def guard_numbers(guards: Guards, now_s: float) -> dict[str, Any]:
             {"gate": gate, "target": name, "from": before, "to": to, "reason": why, "count": count}
             for (gate, name, before, to, why), count in list(guards.transitions.items())[:ROWS_MAX]
         ],
-        "attempts": _nested(dict(guards.attempts)),
+        "attempts": _by_provider(dict(guards.attempts)),
         "retries": dict(guards.retries),
         "fallbacks": dict(guards.fallbacks),
         "hedges": dict(guards.hedges),
@@ -84,8 +85,8 @@ def _gate_row(gate: Gate, now_s: float) -> dict[str, Any]:
     return {"closed_by": gate.ladder, "retry_after_s": gate.retry_after_s(now_s), "step": gate.step}
 
 
-def _nested(counts: dict[tuple[str, str], int]) -> dict[str, dict[str, int]]:
-    table: dict[str, dict[str, int]] = {}
-    for (provider, reason), count in counts.items():
-        table.setdefault(provider, {})[reason] = count
-    return table
+def _by_provider(counts: dict[tuple[str, str, str], int]) -> dict[str, dict[str, int]]:
+    table: dict[str, Counter[str]] = {}
+    for (provider, _, reason), count in counts.items():
+        table.setdefault(provider, Counter())[reason] += count
+    return {provider: dict(reasons) for provider, reasons in table.items()}

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections import Counter
+from collections.abc import Callable, Collection
 from typing import Self
 
 from msgspec import Struct, structs
@@ -17,10 +18,12 @@ from msgspec import Struct, structs
 from headgate.clock import Clock
 from headgate.core.allowance import AllowanceSettings, Budget
 from headgate.core.attribution import of_error
-from headgate.core.breaker import CLOSED, HALF_OPEN, OPEN, PROBING, RELEASED, Breaker
+from headgate.core.balance import standing
+from headgate.core.breaker import CLOSED, FORCED_OPEN, HALF_OPEN, OPEN, PROBING, RELEASED, Breaker
 from headgate.core.breaker_settings import BreakerSettings
-from headgate.core.gate import AUTHENTICATION, LADDERS, THROTTLE, Gate, GateSettings
+from headgate.core.gate import AUTHENTICATION, LADDERS, Gate, GateSettings
 from headgate.core.hedging import Waits
+from headgate.core.histogram import BUCKETS, place_coarse
 from headgate.core.outcome import (
     CREDENTIAL,
     DEPLOYMENT,
@@ -32,7 +35,7 @@ from headgate.core.outcome import (
 )
 from headgate.core.permits import Permit, Refusal
 from headgate.core.registry import Registry
-from headgate.errors import BreakerOpen, RateLimited, Refused
+from headgate.guard_refusals import longest_s, refused
 from headgate.types import Call, Invocation, Target
 
 _LOG = logging.getLogger("headgate.guards")
@@ -40,7 +43,7 @@ _LOG = logging.getLogger("headgate.guards")
 _CLIENTS = "client:"
 _DIGEST_CHARS = 16
 _SHOWN_CHARS = 200
-_TRANSITIONS_MAX = 4_096
+_TRANSITIONS_MAX = _NAMES_MAX = 4_096
 _OTHERS = "(others)"
 """Stands for all names once so many were counted: clients may invent them."""
 
@@ -112,6 +115,8 @@ class Passage:
         for gate, guard, permit in self._held:
             if isinstance(guard, Breaker):
                 guard.answering(permit, now_s, slow=self._slow and gate == DEPLOYMENT)
+                if guard.has_events:
+                    self._guards.note(gate, _name_of(gate, self._place), guard)
 
     def end(self, outcome: Outcome, now_s: float) -> None:
         """The attempt is over."""
@@ -123,7 +128,7 @@ class Passage:
             outcome = structs.replace(outcome, slow=True)
         else:
             outcome = timed(outcome, now_s - self._started_s, self._limit_s)
-        self._guards.attempts[self._place.endpoint, outcome.reason] += 1
+        self._guards.tally(self._place.deployment, outcome, now_s - self._started_s)
         for gate, guard, permit in self._held:
             if isinstance(guard, Breaker):
                 guard.record(permit, charged(outcome, gate), now_s)
@@ -141,16 +146,31 @@ class Passage:
 
 
 class Guards:
-    """The guards of every target, made when they are first needed."""
+    """The guards of every target, made when they are first needed.
 
-    def __init__(self, settings: GuardSettings, clock: Clock) -> None:
+    Numbers of `before` go on, and so does what its guards have learned of every provider but those
+    in `changed`; both may be in use for a while.
+    """
+
+    def __init__(
+        self,
+        settings: GuardSettings,
+        clock: Clock,
+        before: Guards | None = None,
+        changed: Collection[str] = (),
+    ) -> None:
         self.clock = clock
+        self.recovered: Callable[[str, str], None] = _nobody
+        """Told the provider, and its model or "", whose breaker has closed after it was open."""
         self._settings = settings
         self._seed = int(clock.random() * 2**53)
         self.under_way = 0
         """Attempts that were admitted and have not ended."""
-        self.attempts: Counter[tuple[str, str]] = Counter()
-        """How attempts ended: by provider and reason."""
+        self.attempts: Counter[tuple[str, str, str]] = Counter()
+        """How attempts ended: by provider, model and reason."""
+        self.durations: dict[tuple[str, str, str], list[int]] = {}
+        """How long they took, by provider, model and kind of outcome: values in each bucket of
+        /metrics, and their sum in us."""
         self.denials: Counter[str] = Counter()
         """Why something was not tried again."""
         self.fallbacks: Counter[str] = Counter()
@@ -171,6 +191,29 @@ class Guards:
         self._waits: Registry[tuple[str, str], Waits] = Registry(
             lambda _, now_s: Waits(), lambda waits, now_s: True
         )
+        self._unsettled: list[Breaker] = []
+        if before is not None:
+            self._succeed(before, changed)
+
+    def _succeed(self, before: Guards, changed: Collection[str]) -> None:
+        self.attempts, self.denials, self.hedges = before.attempts, before.denials, before.hedges
+        self.retries, self.fallbacks = before.retries, before.fallbacks
+        self.transitions = before.transitions
+        self._unsettled = [
+            *self.endpoints.adopt(before.endpoints, lambda provider: provider not in changed),
+            *self.deployments.adopt(before.deployments, lambda key: key[0] not in changed),
+        ]
+        self.credentials.adopt(before.credentials, lambda key: key[0] not in changed)
+        self._waits.adopt(before._waits, lambda key: key[0] not in changed)
+        if before._settings.allowance == self._settings.allowance:
+            self._budgets.adopt(before._budgets, lambda key: key[0] not in changed)
+
+    def _settle(self, now_s: float) -> None:
+        """Gives breakers that were taken over the settings of now; on the home loop, as all that
+        changes them: who makes these guards may be another thread."""
+        for breaker in self._unsettled:
+            breaker.reconfigure(self._settings.breaker, now_s)
+        self._unsettled = []
 
     def admit(self, call: Call, now_s: float) -> Passage | None:
         """Leave to ask `call.target`; None for a callable that nothing guards.
@@ -178,6 +221,8 @@ class Guards:
         Raises BreakerOpen, and RateLimited for a credential that is throttled or used up.
         """
         settings = self._settings
+        if self._unsettled:
+            self._settle(now_s)
         is_callable = isinstance(call.request, Invocation)
         if is_callable and not (settings.is_enabled and settings.guards_callables):
             return None
@@ -197,11 +242,11 @@ class Guards:
                 self.note(gate, _name_of(gate, place), guard)
             if isinstance(permit, Refusal):
                 passage.release(now_s)
-                wait_s = _longest_s(asked, now_s)
+                wait_s = longest_s(asked, now_s)
                 if permit.reason == PROBING:
                     # A probe seldom takes all of its lease: who comes again earlier may find room.
                     wait_s = min(wait_s, settings.breaker.open_base_s)
-                raise _refused(_name_of(DEPLOYMENT, place), gate, permit.reason, wait_s)
+                raise refused(_name_of(DEPLOYMENT, place), gate, permit.reason, wait_s)
             passage.hold(gate, guard, permit)
         return passage
 
@@ -209,7 +254,13 @@ class Guards:
         """How long `target` would be refused from now on; 0 if it would be asked. Looks only."""
         if not self._settings.is_enabled:
             return 0.0
-        return _longest_s(self._asked(self._place(call, target), now_s), now_s)
+        return longest_s(self._asked(self._place(call, target), now_s), now_s)
+
+    def standing(self, target: Target, now_s: float) -> float:
+        """How much of its share of calls `target` is to get, as it failed of late: in (0, 1]."""
+        endpoint = self.endpoints.get(target.provider, now_s)
+        deployment = self.deployments.get((target.provider, target.model), now_s)
+        return min(standing(endpoint, now_s), standing(deployment, now_s))
 
     def is_failing(self, call: Call, now_s: float) -> bool:
         """Whether a breaker of `call.target` would refuse now."""
@@ -250,17 +301,30 @@ class Guards:
             if f"{provider}/{model}" == name:
                 credential.reopen(now_s)
 
+    def tally(self, deployment: tuple[str, str], outcome: Outcome, took_s: float) -> None:
+        """Counts an attempt that has ended, of so many names at most."""
+        name = (*deployment, outcome.kind)
+        durations = self.durations.get(name)
+        if durations is None:
+            if len(self.durations) >= _NAMES_MAX:
+                name = (deployment[0], _OTHERS, outcome.kind)
+            durations = self.durations.setdefault(name, [0] * (BUCKETS + 1))
+        durations[place_coarse(took_s * 1000)] += 1
+        durations[BUCKETS] += int(took_s * 1_000_000)
+        self.attempts[name[0], name[1], outcome.reason] += 1
+
     def note(self, gate: str, name: str, breaker: Breaker) -> None:
         """Takes down what happened at a breaker, of so many names at most."""
-        if len(self.transitions) >= _TRANSITIONS_MAX:
-            name = _OTHERS
+        counted = _OTHERS if len(self.transitions) >= _TRANSITIONS_MAX else name
         for event in breaker.take_events():
-            self.transitions[gate, name, event.before, event.after, event.reason] += 1
+            self.transitions[gate, counted, event.before, event.after, event.reason] += 1
             if event.after == OPEN and event.open_s:
-                _LOG.warning("%s %a: left alone for %.1f s (%s)", gate, name[:_SHOWN_CHARS],
+                _LOG.warning("%s %a: left alone for %.1f s (%s)", gate, counted[:_SHOWN_CHARS],
                              event.open_s, event.reason)  # fmt: skip
-            elif event.after == CLOSED and event.before == HALF_OPEN:
-                _LOG.warning("%s %a: answers again", gate, name[:_SHOWN_CHARS])
+            elif event.after == CLOSED and event.before in (HALF_OPEN, OPEN, FORCED_OPEN):
+                _LOG.warning("%s %a: answers again", gate, counted[:_SHOWN_CHARS])
+                provider, _, model = name.partition("/")
+                self.recovered(provider, model)
 
     def budget(self, target: Target, now_s: float) -> Budget:
         """The budget of repeats of one deployment."""
@@ -298,7 +362,7 @@ class Guards:
 
     def _slow_limit_s(self, call: Call) -> float | None:
         settings = self._settings
-        if call.model in settings.reasoning:
+        if call.settings_name in settings.reasoning:
             return None
         breaker = settings.breaker
         return breaker.slow_first_token_s if call.streamed else breaker.slow_total_s
@@ -314,7 +378,8 @@ class Guards:
         return Gate(self._settings.gate, now_s, seed=self._seed_of(key))
 
 
-_FOR_EVER_S = float("inf")
+def _nobody(provider: str, model: str) -> None:
+    """Hears of recoveries where nobody else wants to."""
 
 
 def _name_of(gate: str, place: Place) -> str:
@@ -328,19 +393,3 @@ def _is_idle(guard: Breaker | Gate, now_s: float) -> bool:
 def _digest(credential: tuple[tuple[bytes, bytes], ...]) -> str:
     said = hashlib.sha256(b"\0".join(part for header in credential for part in header))
     return said.hexdigest()[:_DIGEST_CHARS]
-
-
-def _longest_s(guards: tuple[tuple[str, Breaker | Gate], ...], now_s: float) -> float:
-    """When the last of them would give leave: who is told the time of another comes in vain."""
-    waits = [guard.retry_after_s(now_s) for _, guard in guards]
-    return max(_FOR_EVER_S if wait is None else wait for wait in waits)
-
-
-def _refused(target: str, gate: str, reason: str, wait_s: float) -> Refused:
-    after_s = None if wait_s == _FOR_EVER_S else wait_s
-    when = "" if after_s is None else f"; it is asked again in {after_s:.1f} s"
-    if gate == CREDENTIAL and reason != AUTHENTICATION:
-        why = "is throttled" if reason == THROTTLE else "has used up its quota"
-        return RateLimited(f"the credential for {target} {why}{when}", retry_after_s=after_s)
-    why = "refuses our credential" if gate == CREDENTIAL else "keeps failing"
-    return BreakerOpen(f"{target} {why}{when}", retry_after_s=after_s)

@@ -149,8 +149,11 @@ def _remember(known: dict[K, bytes], what: K, digest: bytes) -> None:
     known[what] = digest
 
 
-def caller_thread(key: bytes, call_func: Callable[[], Any]) -> tuple[CallerThread, Invocation]:
-    """The waiting thread of a synchronous caller, and the call that runs in it."""
+def caller_thread(
+    key: bytes, call_func: Callable[[], Any], question: Any = None
+) -> tuple[CallerThread, Invocation]:
+    """The waiting thread of a synchronous caller, and the call that runs in it; `question` is what
+    the key was made of."""
     thread = CallerThread()
     held = _HELD_KEYS.get()
 
@@ -165,10 +168,11 @@ def caller_thread(key: bytes, call_func: Callable[[], Any]) -> tuple[CallerThrea
             raise TypeError("call_func returned a coroutine; use acached_llm_call for async code")
         return result
 
-    return thread, Invocation(lambda: thread.run(work), threading.get_ident(), True, held)
+    own_id = threading.get_ident()
+    return thread, Invocation(lambda: thread.run(work), own_id, True, held, question)
 
 
-def caller_loop(key: bytes, call_func: Callable[[], Any]) -> Invocation:
+def caller_loop(key: bytes, call_func: Callable[[], Any], question: Any = None) -> Invocation:
     """A call that runs in the caller's event loop, in a copy of the caller's context."""
     held = _HELD_KEYS.get()
     token = _HELD_KEYS.set(held | {key})
@@ -176,7 +180,8 @@ def caller_loop(key: bytes, call_func: Callable[[], Any]) -> Invocation:
         loop = CallerLoop()
     finally:
         _HELD_KEYS.reset(token)
-    return Invocation(lambda: loop.run(call_func), threading.get_ident(), False, held)
+    own_id = threading.get_ident()
+    return Invocation(lambda: loop.run(call_func), own_id, False, held, question)
 
 
 def bound_arguments(

@@ -7,6 +7,8 @@ looking and taking, so there is nothing to lock.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection, Mapping
+from typing import NamedTuple
 
 from headgate.clock import Clock
 from headgate.core.concurrency import (
@@ -22,7 +24,12 @@ from headgate.core.concurrency import (
 from headgate.core.outcome import OUTCOMES, Outcome
 from headgate.core.permits import Refusal
 from headgate.core.rate import Rate, RateSettings
+from headgate.core.registry import Registry
 from headgate.errors import QueueFull
+
+GROWS_AFTER_S = 1.0
+"""During a slow start the places double after each of these, whatever the answers take: streams of
+minutes would otherwise keep a provider that is well again from its callers."""
 
 
 class Lane:
@@ -36,6 +43,7 @@ class Lane:
         self._clock = clock
         self._line = Line(line)
         self._turns: dict[int, asyncio.Future[Slot]] = {}
+        self._growing: asyncio.TimerHandle | None = None
 
     @property
     def waiting(self) -> int:
@@ -56,6 +64,19 @@ class Lane:
     def leave(self, slot: Slot, outcome: Outcome) -> None:
         """The end of an attempt: its place goes to whoever is first in the queue."""
         self.concurrency.leave(slot, outcome)
+        self._call_next()
+
+    def restart(self) -> None:
+        """The target is well again: few places at first, then twice as many each second, until
+        there are as many as before. On the event loop of the lane."""
+        if self._growing is not None:
+            self._growing.cancel()
+        self.concurrency.restart()
+        self._growing = asyncio.get_running_loop().call_later(GROWS_AFTER_S, self._grow)
+
+    def _grow(self) -> None:
+        loop, goes_on = asyncio.get_running_loop(), self.concurrency.grow()
+        self._growing = loop.call_later(GROWS_AFTER_S, self._grow) if goes_on else None
         self._call_next()
 
     async def _wait(self, now_s: float, deadline_s: float) -> Slot:
@@ -99,3 +120,82 @@ class Lane:
         what = "no place at the target"
         why = f"{what} within the deadline" if reason == DEADLINE else f"{what} ({reason})"
         return QueueFull(why, retry_after_s=ask_again_s(self._clock.random()))
+
+
+class TargetLimits(NamedTuple):
+    """The limits of every target; a provider that `rates` does not name has none."""
+
+    concurrency: ConcurrencySettings
+    line: LineSettings
+    rates: Mapping[str, RateSettings]
+    keyed: frozenset[str] = frozenset()
+    """Providers with a credential of their own: all clients share it."""
+
+    def of(self, provider: str) -> tuple[object, ...]:
+        """Everything that the lanes of one provider depend on."""
+        return self.concurrency, self.line, self.rates.get(provider), provider in self.keyed
+
+
+_Known = Registry[tuple[str, bytes], Lane]
+"""The lanes of one provider, by model and credential."""
+
+
+class Lanes:
+    """The lanes of every target, made when they are first needed.
+
+    Those of `before` go on where their limits are the same, but for the providers in `changed`.
+    """
+
+    def __init__(
+        self,
+        limits: TargetLimits,
+        clock: Clock,
+        before: Lanes | None = None,
+        changed: Collection[str] = (),
+    ) -> None:
+        self.limits = limits
+        self._clock = clock
+        self._of: dict[str, _Known] = {}
+        for name, rate in limits.rates.items():
+            known = None if before is None or name in changed else before
+            if known is not None and known.limits.of(name) == limits.of(name):
+                self._of[name] = known._of[name]
+            else:
+                self._of[name] = self._registry(rate)
+
+    def get(self, provider: str, model: str, credential: bytes, now_s: float) -> Lane | None:
+        """The way to one target with one credential; None where nothing is limited."""
+        lanes = self._of.get(provider)
+        return None if lanes is None else lanes.get((model, credential), now_s)
+
+    def restart(self, provider: str, model: str = "") -> None:
+        """A slow start for one deployment that is well again; without a model for all of its
+        provider. On the home loop."""
+        lanes = self._of.get(provider)
+        for (name, _), lane in () if lanes is None else list(lanes.items()):
+            if model in ("", name):
+                lane.restart()
+
+    def items(self, provider: str) -> list[Lane]:
+        """The lanes of a provider that are there, the shared one last."""
+        lanes = self._of[provider]
+        shared = () if lanes.shared is None else (lanes.shared,)
+        return [*(lane for _, lane in lanes.items()), *shared]
+
+    def occupancy(self) -> dict[tuple[str, ...], tuple[int, ...]]:
+        """By provider and model, over all credentials: attempts under way, and how many may be."""
+        found: dict[tuple[str, ...], tuple[int, ...]] = {}
+        for provider, lanes in self._of.items():
+            for (model, _), lane in list(lanes.items()):
+                under_way, most = found.get((provider, model), (0, 0))
+                inside = lane.concurrency
+                found[provider, model] = (under_way + inside.in_flight, most + inside.limit)
+        return found
+
+    def _registry(self, rate: RateSettings) -> _Known:
+        limits = self.limits
+
+        def make(key: tuple[str, bytes] | None, now_s: float) -> Lane:
+            return Lane(limits.concurrency, limits.line, rate, self._clock)
+
+        return Registry(make, Lane.is_idle)

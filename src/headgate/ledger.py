@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import threading
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
 from msgspec.structs import replace
@@ -18,7 +18,7 @@ from headgate.account import Account
 from headgate.clock import Clock
 from headgate.core.booking import AVOIDED_EXACT, Row, Spared, priced_row, spared_row
 from headgate.core.money import Price, dollars
-from headgate.core.totals import Totals, sum_of
+from headgate.core.totals import Sum, Totals, sum_of
 from headgate.stores.base import Booked, Journal
 from headgate.types import Call, Entry, Usage
 
@@ -71,7 +71,8 @@ class Ledger:
         self._totals: Totals = Totals() if before is None else before._totals
         self._hits: deque[_Hit] = deque() if before is None else before._hits
         self._late: deque[Booked] = deque() if before is None else before._late
-        self._prefix = f"{int(clock.random() * 2**48):012x}"
+        self.prefix = f"{int(clock.random() * 2**48):012x}"
+        """Of the names of its calls: no two processes have the same."""
         self._numbers = itertools.count(1)
         self._period = 0
         self._saved: dict[tuple[str, Usage], bytes] = {}
@@ -89,7 +90,7 @@ class Ledger:
 
     def name(self) -> str:
         """For one more call: the same twice in no two processes."""
-        return f"{self._prefix}-{next(self._numbers):x}"
+        return f"{self.prefix}-{next(self._numbers):x}"
 
     def book(self, name: str, call: Call, rows: Sequence[Row]) -> None:
         """The rows of one call, or later ones of it."""
@@ -129,6 +130,17 @@ class Ledger:
         self.settle()
         with self._lock:
             return self._totals.numbers()
+
+    def sums(self) -> dict[str, dict[str, Sum]]:
+        """What `numbers` tells, by model and kind. May wait as `settle` does."""
+        self.settle()
+        with self._lock:
+            return self._totals.by_model()
+
+    def reserve(self, models: Iterable[str]) -> None:
+        """These models have sums of their own whatever other names are asked for."""
+        with self._lock:
+            self._totals.reserve(models)
 
     def problem(self) -> str:
         """What is wrong with the file just now, "" if nothing is."""

@@ -14,35 +14,32 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from msgspec import Struct
-
-from headgate.core.histogram import BLOCK, BOUNDS_MS, SIZE, block_sums, buckets, quantiles
+from headgate.core.histogram import BLOCK, BOUNDS_MS, COARSE, SIZE, block_sums, quantiles
+from headgate.core.series import HIT_EXACT, STALE, UPSTREAM, ModelSeries
 from headgate.types import NO_USAGE, Usage
 
-MODELS_MAX = 100
+MODELS_MAX = 80
 """Model names with a row of their own besides those of the configuration, which always have one;
 calls of any further one are counted under `other`."""
 OTHER = "other"
 ERRORS_MAX = 20
 """Kinds of errors of one model; any further one is counted under `other`."""
+NAMES_MAX_BYTES = 2_400
+"""What the names of those may be long, together: whoever invents long ones must not decide how
+long /metrics is. Fewer than `MODELS_MAX` have a row where they are longer than 30 bytes each."""
 FOLD = 64
 """Latencies of hits that may wait to be counted; folding them takes about 5 us."""
 
 _SHARES = (0.50, 0.95, 0.99)
 
 
-class _Row:
+class _Row(ModelSeries):
     """Counters of one model. All start at 0 at the model's first event."""
 
-    __slots__ = ("blocks", "cached", "calls", "counts", "errors", "hits", "misses", "sum_ms",
-                 "tokens_in", "tokens_out", "waiting")  # fmt: skip
+    __slots__ = ("blocks", "waiting")
 
-    def __init__(self) -> None:
-        self.calls = self.hits = self.misses = 0
-        self.errors: dict[str, int] = {}
-        self.tokens_in = self.tokens_out = self.cached = 0
-        self.sum_ms = 0.0
-        self.counts = [0] * SIZE
+    def __init__(self, model: str) -> None:
+        super().__init__(model)
         self.blocks = block_sums(self.counts)
         self.waiting: deque[float] = deque()
 
@@ -53,30 +50,20 @@ class _Row:
         oldest = self.waiting.popleft
         batch = sorted([oldest() for _ in range(len(self.waiting))])
         self.hits += len(batch)
-        self.sum_ms += sum(batch)
+        self.results[HIT_EXACT] += len(batch)
+        took_ms = sum(batch)
+        self.sum_ms += took_ms
+        self.hit_sum_ms += took_ms
         start = 0
         while start < len(batch):
             # One step for each counter in use instead of one for each latency: half the time.
             index = bisect_left(BOUNDS_MS, batch[start])
             end = bisect_right(batch, BOUNDS_MS[index], start) if index < SIZE - 1 else len(batch)
             self.calls += end - start
+            self.hit_buckets[COARSE[index]] += end - start
             self.counts[index] += end - start
             self.blocks[index // BLOCK] += end - start
             start = end
-
-
-class ModelSeries(Struct, frozen=True):
-    """What /metrics shows of one model; tokens are those of upstream answers, hits add none."""
-
-    model: str
-    calls: int
-    hits: int
-    misses: int
-    errors: int
-    tokens_in: int
-    tokens_out: int
-    latency_sum_ms: float
-    latency_buckets: list[tuple[float, int]]
 
 
 class Metrics:
@@ -87,7 +74,9 @@ class Metrics:
         self._lock = threading.Lock()
         self._models_max = models_max
         self._listed = frozenset(listed)
-        self._unlisted = 0
+        self._unlisted = self._names_bytes = 0
+        self.overflows = 0
+        """How often something was counted under `other` because there was no row left."""
         self._rows: dict[str, _Row] = {}
         self._waiting: dict[str, deque[float]] = {}
 
@@ -107,9 +96,16 @@ class Metrics:
                 self._add(model).fold()
 
     def record_call(
-        self, model: str, latency_ms: float, usage: Usage = NO_USAGE, *, miss: bool = True
+        self,
+        model: str,
+        latency_ms: float,
+        usage: Usage = NO_USAGE,
+        *,
+        miss: bool = True,
+        result: int = UPSTREAM,
     ) -> None:
-        """One finished call that the cache did not answer; `miss` unless it was not consulted."""
+        """One finished call that the cache did not answer; `miss` unless it was not consulted.
+        `result` is one of `core.series`; a stale answer that is no miss is a hit."""
         index = bisect_left(BOUNDS_MS, latency_ms)
         with self._lock:
             row = self._rows.get(model) or self._add(model)
@@ -118,44 +114,74 @@ class Metrics:
             row.blocks[index // BLOCK] += 1
             row.sum_ms += latency_ms
             row.misses += miss
-            row.tokens_in += usage.tokens_in
-            row.tokens_out += usage.tokens_out
-            row.cached += usage.tokens_cached
+            row.results[result] += 1
+            if result == STALE and not miss:
+                row.hits += 1
+            if usage is not NO_USAGE:
+                row.use(usage)
 
     def record_usage(self, model: str, usage: Usage) -> None:
         """Tokens of one upstream answer whose call is counted by `record_call` without them."""
         with self._lock:
-            row = self._rows.get(model) or self._add(model)
-            row.tokens_in += usage.tokens_in
-            row.tokens_out += usage.tokens_out
-            row.cached += usage.tokens_cached
+            (self._rows.get(model) or self._add(model)).use(usage)
 
-    def record_error(self, model: str, error: str) -> None:
-        """One failure of kind `error` (a short name such as `rate_limit`). Does not count a call:
-        whoever finishes a failed call records both."""
+    def record_first_chunk(self, model: str, latency_ms: float) -> None:
+        """When the first content of a stream was here."""
+        index = COARSE[bisect_left(BOUNDS_MS, latency_ms)]
         with self._lock:
-            errors = self._add(model).errors
+            row = self._rows.get(model) or self._add(model)
+            row.first_buckets[index] += 1
+            row.first_sum_ms += latency_ms
+
+    def record_mistake(self, model: str) -> None:
+        """One call that its provider refused because the request was wrong: no error of anybody
+        but the caller. Does not count a call."""
+        with self._lock:
+            self._add(model).mistakes += 1
+
+    def record_error(self, model: str, error: str, *, refused: bool = False) -> None:
+        """One failure of kind `error` (a short name such as `rate_limit`), or a refusal of ours.
+        Does not count a call: whoever finishes a failed call records both."""
+        with self._lock:
+            row = self._add(model)
+            errors = row.refusals if refused else row.errors
             if error not in errors and len(errors) >= ERRORS_MAX:
                 error = OTHER
             errors[error] = errors.get(error, 0) + 1
 
+    def known(self, model: str) -> str:
+        """`model` if it has a row of its own or will have one in any case, else `other`: what a
+        failed call is counted under, as anybody may misspell a name."""
+        return model if model in self._rows or model in self._listed else OTHER
+
     def _add(self, model: str) -> _Row:
         row = self._rows.get(model)
-        if row is None and model not in self._listed:
-            if self._unlisted >= self._models_max:
+        if row is None and model != OTHER and model not in self._listed:
+            names_bytes = self._names_bytes + _shown_bytes(model)
+            if self._unlisted >= self._models_max or names_bytes > NAMES_MAX_BYTES:
                 model = OTHER
                 row = self._rows.get(model)
-            self._unlisted += row is None
+                self.overflows += 1
+            else:
+                self._unlisted += 1
+                self._names_bytes = names_bytes
         if row is None:
-            row = self._rows[model] = _Row()
+            row = self._rows[model] = _Row(model)
             self._waiting[model] = row.waiting
         return row
+
+    def merge(self, series: ModelSeries) -> None:
+        """Adds what another process has counted of one model."""
+        with self._lock:
+            row = self._add(series.model)
+            row.add(series)
+            row.blocks = block_sums(row.counts)
 
     def reset(self) -> None:
         """Forgets everything."""
         with self._lock:
             self._rows.clear()
-            self._unlisted = 0
+            self._unlisted = self._names_bytes = self.overflows = 0
             self._waiting.clear()
 
     def snapshot(self) -> dict[str, Any]:
@@ -168,7 +194,7 @@ class Metrics:
         errors: dict[str, int] = {}
         for model, row in self._in_turn():
             by_model[model] = _describe(row)
-            for kind, count in row.errors.items():
+            for kind, count in (*row.errors.items(), *row.refusals.items()):
                 # Two names may be spelled alike: model `a`, kind `b:c` and model `a:b`, kind `c`.
                 name = f"{model}:{kind}"
                 errors[name] = errors.get(name, 0) + count
@@ -186,20 +212,7 @@ class Metrics:
 
     def series(self) -> list[ModelSeries]:
         """The same numbers as /metrics wants them, models in order of their first event."""
-        return [
-            ModelSeries(
-                model,
-                row.calls,
-                row.hits,
-                row.misses,
-                sum(row.errors.values()),
-                row.tokens_in,
-                row.tokens_out,
-                row.sum_ms,
-                buckets(row.counts),
-            )
-            for model, row in self._in_turn()
-        ]
+        return [row.copy() for _, row in self._in_turn()]
 
     def _in_turn(self) -> Iterator[tuple[str, _Row]]:
         """Each row under the lock, which is free in between: recording waits some us at most."""
@@ -211,6 +224,12 @@ class Metrics:
                 yield model, row
 
 
+def _shown_bytes(name: str) -> int:
+    """What /metrics needs for it, with the backslashes before what is special there."""
+    special = name.count("\\") + name.count('"') + name.count("\n")
+    return len(name.encode("utf-8", "replace")) + special
+
+
 def _describe(row: _Row) -> dict[str, Any]:
     p50, p95, p99 = quantiles(row.counts, _SHARES, row.blocks)
     consulted = row.hits + row.misses
@@ -220,7 +239,7 @@ def _describe(row: _Row) -> dict[str, Any]:
         "tokens_in": row.tokens_in,
         "tokens_out": row.tokens_out,
         "tokens_cached": row.cached,
-        "errors": sum(row.errors.values()),
+        "errors": row.failures,
         "cache_hits": row.hits,
         "cache_misses": row.misses,
         "cache_hit_rate": row.hits / consulted if consulted else 0.0,

@@ -5,9 +5,11 @@ docs/life-of-a-call.md tells the same story to people; a test compares the two.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping
 from typing import NamedTuple
 
+from headgate.calllog import CallLog
 from headgate.clock import Clock
 from headgate.config import Config
 from headgate.core.allowance import AllowanceSettings
@@ -17,7 +19,8 @@ from headgate.core.gate import GateSettings
 from headgate.core.hedging import HedgeSettings
 from headgate.core.rate import RateSettings
 from headgate.guards import Guards, GuardSettings
-from headgate.joining.flight import FlightLimits
+from headgate.joining.flight import Flight, FlightLimits
+from headgate.lanes import Lanes, TargetLimits
 from headgate.layers.attempt import attempt
 from headgate.layers.breaker import breaker
 from headgate.layers.cache import Serving, cache
@@ -26,11 +29,11 @@ from headgate.layers.cost import cost
 from headgate.layers.fallback import fallback
 from headgate.layers.fill import Fill
 from headgate.layers.hedge import Hedging
-from headgate.layers.limit import TargetLimits, limit
+from headgate.layers.limit import limit
 from headgate.layers.observe import observe
 from headgate.layers.retry import retry
 from headgate.layers.settings import CacheConfig
-from headgate.layers.throttle import throttle
+from headgate.layers.throttle import Clients, clients_under, throttle
 from headgate.ledger import Ledger
 from headgate.metrics import Metrics
 from headgate.providers.fake import fake_service
@@ -53,25 +56,36 @@ RELAY = "(relay)"
 """Provider of calls that bring along how they are sent, whatever their target is called."""
 
 
+Busy = Callable[[], Mapping[tuple[str, ...], tuple[int, ...]]]
+
+
 class Placed(NamedTuple):
-    """A layer and the reason why it stands where it stands."""
+    """A layer and the reason why it stands where it stands. `busy` tells what it does just now, by
+    model or by target."""
 
     name: str
     layer: Layer
     reason: str
+    busy: Busy | None = None
 
 
-class Limits(NamedTuple):
-    """The limits of clients and those of targets."""
+class Limiting(NamedTuple):
+    """What the limits have counted: of each client, and of each target."""
 
-    throttle: Placed
-    limit: Placed
+    client: RateSettings
+    clients: Clients
+    lanes: Lanes
 
 
-def limits(config: Config, clock: Clock) -> Limits:
-    """The two layers that say no to what is too much. Raises ConfigError."""
+def limiting(
+    config: Config, clock: Clock, before: Limiting | None = None, changed: Collection[str] = ()
+) -> Limiting:
+    """Limits as `config` has them. What those of `before` have counted goes on where their settings
+    are the same, but for the providers in `changed`. Raises ConfigError."""
     block = config.limits
     client = RateSettings(block.client_requests_per_minute, block.client_tokens_per_minute)
+    known = before is not None and before.client == client
+    clients = before.clients if before is not None and known else clients_under(client)
     start = block.concurrency_start or block.concurrency_max
     targets = TargetLimits(
         ConcurrencySettings(limit_start=start, limit_max=block.concurrency_max),
@@ -82,15 +96,36 @@ def limits(config: Config, clock: Clock) -> Limits:
         },
         frozenset(name for name, provider in config.providers.items() if provider.has_key),
     )
+    lanes = Lanes(targets, clock, None if before is None else before.lanes, changed)
+    return Limiting(client, clients, lanes)
+
+
+class Limits(NamedTuple):
+    """The limits of clients and those of targets."""
+
+    throttle: Placed
+    limit: Placed
+
+
+def limits(parts: Limiting, clock: Clock) -> Limits:
+    """The two layers that say no to what is too much."""
+    throttled = throttle(parts.client, clock, parts.clients)
     return Limits(
-        Placed("throttle", throttle(client, clock), "below coalesce: hits and joined calls cost 0"),
-        Placed("limit", limit(targets, clock), "below retry: every attempt takes a place anew"),
+        Placed("throttle", throttled, "below coalesce: hits and joined calls cost 0"),
+        Placed(
+            "limit",
+            limit(parts.lanes, clock),
+            "below retry: every attempt takes a place anew",
+            parts.lanes.occupancy,
+        ),
     )
 
 
-def observed(metrics: Metrics, ledger: Ledger, clock: Clock) -> Placed:
-    """The layer that counts and books."""
-    layer = observe(metrics, clock, ledger)
+def observed(
+    metrics: Metrics, ledger: Ledger, clock: Clock, calls: CallLog | None = None
+) -> Placed:
+    """The layer that counts and books, and keeps the log of calls."""
+    layer = observe(metrics, clock, ledger, calls)
     return Placed("observe", layer, "above all: counts hits and refusals too")
 
 
@@ -104,16 +139,28 @@ def front(
 ) -> tuple[Placed, ...]:
     """The layers above the choice of a target, outermost first."""
     serving = Serving(config.stale_if_error, config.max_stale, config.replay_pause)
-    flights = FlightLimits(
+    bounds = FlightLimits(
         finish_within_s=config.finish_within, keep_max_bytes=config.entry_max_bytes
     )
+    flights: dict[bytes, Flight] = {}
     return (
         observed,
         Placed("cache", cache(tiers, clock, serving), "a hit spends no tokens, no money, no wait"),
-        Placed("coalesce", coalesce(flights), "below the cache: only misses are joined"),
+        Placed(
+            "coalesce",
+            coalesce(bounds, flights),
+            "below the cache: only misses are joined",
+            lambda: _by_model(flights),
+        ),
         throttled,
         Placed("fill", fill, "below coalesce: the entry stands before its flight ends"),
     )
+
+
+def _by_model(flights: Mapping[bytes, Flight]) -> dict[tuple[str, ...], tuple[int, ...]]:
+    """How many are under way."""
+    counts = Counter(flight.model for flight in list(flights.values()))
+    return {(model,): (count,) for model, count in counts.items()}
 
 
 class Resilience(NamedTuple):
@@ -126,8 +173,11 @@ class Resilience(NamedTuple):
     deadline_s: float
 
 
-def resilience(config: Config, clock: Clock) -> Resilience:
-    """The settings as the layers take them. Raises ConfigError where they contradict each other."""
+def resilience(
+    config: Config, clock: Clock, before: Resilience | None = None, changed: Collection[str] = ()
+) -> Resilience:
+    """The settings as the layers take them. What the guards of `before` have learned goes on, but
+    for the providers in `changed`. Raises ConfigError where settings contradict each other."""
     retry_config = config.retry
     allowance = allowance_settings(retry_config)
     own = frozenset(name for name, settings in config.providers.items() if settings.has_key)
@@ -143,6 +193,8 @@ def resilience(config: Config, clock: Clock) -> Resilience:
             reasoning=reasoning,
         ),
         clock,
+        None if before is None else before.guards,
+        changed,
     )
     backoff = BackoffSettings(retry_config.backoff, retry_config.backoff_max)
     hedging = Hedging(HedgeSettings(retry_config.hedge, retry_config.hedge_budget), guards, clock)
@@ -207,7 +259,6 @@ def providers(config: Config, wires: Mapping[str, Wire], clock: Clock) -> dict[s
         if settings.kind == "fake":
             services[name] = fake_service(settings, clock)
         else:
-            services[name] = http_service(
-                settings, wires[name], model_limits(settings, config.models)
-            )
+            limits = model_limits(settings, config.models)
+            services[name] = http_service(settings, wires[name], clock, limits)
     return services

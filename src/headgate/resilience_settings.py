@@ -66,6 +66,6 @@ def first_token_limits(config: Config) -> Callable[[Call], float]:
 
     def limit_s(call: Call) -> float:
         common_s = usual.get(call.target.provider, 0.0)
-        return own.get(call.model, common_s) if common_s else 0.0
+        return own.get(call.settings_name, common_s) if common_s else 0.0
 
     return limit_s

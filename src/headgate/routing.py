@@ -51,11 +51,11 @@ class Routes:
         config = self._config
         listed = config.models.get(name)
         model, targets = self._targets(name, operation)
-        routes = self._routes(targets, TARGET)
+        routes = self._routes("" if name == model or listed is None else name, targets, TARGET)
         if listed is not None:
             for role, others in _stand_ins(listed):
                 for other in others:
-                    routes += self._routes(self._stand_in(other, operation), role)
+                    routes += self._routes(*self._stand_in(other, operation), role)
         return model, self._of_one_client(routes)
 
     def _targets(self, name: str, operation: str) -> tuple[str, list[Written]]:
@@ -77,16 +77,16 @@ class Routes:
             return name, [(answering[0], name, 0.0)]
         raise UnknownModel(self._unknown(name, operation, answering))
 
-    def _stand_in(self, name: str, operation: str) -> list[Written]:
-        """Targets of another model; none where it does not answer calls of this kind."""
+    def _stand_in(self, name: str, operation: str) -> tuple[str, list[Written]]:
+        """Name and targets of another model; none where it does not answer calls of this kind."""
         try:
-            return self._targets(name, operation)[1]
+            return name, self._targets(name, operation)[1]
         except UnknownModel:
-            return []
+            return name, []
 
-    def _routes(self, targets: list[Written], role: str) -> tuple[Route, ...]:
+    def _routes(self, name: str, targets: list[Written], role: str) -> tuple[Route, ...]:
         return tuple(
-            Route(Target(provider, model, alias), weight / len(aliases), role)
+            Route(Target(provider, model, alias), weight / len(aliases), role, name)
             for provider, model, weight in targets
             for aliases in [self._credentials(provider)]
             for alias in aliases

@@ -9,21 +9,22 @@ from __future__ import annotations
 import asyncio
 import functools
 import importlib
-import inspect
 import threading
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 from headgate import pipeline
 from headgate.admission import Admission, Plan
 from headgate.admission_head import Head
 from headgate.clock import Clock, SystemClock
 from headgate.config import Config
+from headgate.decorating import decorated
 from headgate.guard_numbers import guard_numbers, left_alone
 from headgate.guards import Guards
-from headgate.invocation import Keys, Names, bound_arguments, caller_loop, caller_thread
+from headgate.invocation import Keys, Names, caller_loop, caller_thread
 from headgate.layers.fill import Fill
 from headgate.metrics import Metrics
+from headgate.monitor import EVERY_S, Monitor, settings_of
 from headgate.portal import Portal, result_of
 from headgate.runtime_numbers import cache_numbers
 from headgate.runtime_parts import Parts, open_parts, release
@@ -70,12 +71,12 @@ class Runtime:
         parts = None if before is None else before._parts
         self._parts: Parts = open_parts(self.config, self.clock, parts)
         self.tiers = self._parts.tiers
-        largest, fill = cache.entry_max_bytes, None if before is None else before._fill
-        self._fill: Fill = Fill(self.tiers, self.clock, self.metrics, largest, fill)
+        largest, fill = cache.entry_max_bytes, None if before is None else before.fill
+        self.fill: Fill = Fill(self.tiers, self.clock, self.metrics, largest, fill)
         told = functools.partial(left_alone, self._parts.resilience.guards)
-        self.ledger = self._parts.ledger
+        self.ledger, self.calls = self._parts.ledger, self._parts.calls
         self.checks: list[Callable[[], str]] = [self.tiers.problem, self.ledger.problem, told]
-        """Each says what is wrong just now, for people, or "" if nothing is; none may wait."""
+        """Each says what is wrong just now, for people, "" if nothing is; none may wait."""
         self.admission = Admission(self.config)
         self.portal: Portal = Portal() if before is None else before.portal
         self._keys = Keys(self.config)
@@ -84,16 +85,18 @@ class Runtime:
         self._monotonic = self.clock.monotonic
         self._peek = self.tiers.memory.peek
         self._record_hit, self._book_hit = self.metrics.record_hit, self.ledger.record_hit
+        self._log_hit = self.calls.hit
         self._lock = threading.Lock()
         self._sdks: Any = None
         self._replay_pause_s = cache.replay_pause
         self._epoch_offset_s = self.clock.epoch() - self.clock.monotonic()
         self._providers = pipeline.providers(self.config, self._parts.wires, clock)
-        limits = pipeline.limits(self.config, clock)
-        observed = pipeline.observed(self.metrics, self.ledger, clock)
-        front = pipeline.front(cache, self.tiers, self._fill, clock, observed, limits.throttle)
+        limits = pipeline.limits(self._parts.limiting, clock)
+        seen = pipeline.observed(self.metrics, self.ledger, clock, self.calls)
+        front = pipeline.front(cache, self.tiers, self.fill, clock, seen, limits.throttle)
         guarded = pipeline.per_target(self.config, self._parts.resilience, clock, limits.limit)
-        self._stack = pipeline.stack(front + guarded, pipeline.by_target(self._providers))
+        self.layers = front + guarded
+        self._stack = pipeline.stack(self.layers, pipeline.by_target(self._providers))
 
     # Callables of the library.
 
@@ -127,7 +130,7 @@ class Runtime:
                 self.clear(key=key)
         if self.portal.is_home():
             raise RuntimeError("this call would wait for its own event loop: use acached_llm_call")
-        thread, request = caller_thread(key, call_func)
+        thread, request = caller_thread(key, call_func, (prompt, params))
         call = self._call(key, model, namespace, ttl, request)
         return result_of(thread.wait(self.portal.submit(self._stack, call)))
 
@@ -152,7 +155,8 @@ class Runtime:
                 return answer
             if entry is not None:
                 self.clear(key=key)
-        call = self._call(key, model, namespace, ttl, caller_loop(key, call_func))
+        request = caller_loop(key, call_func, (prompt, params))
+        call = self._call(key, model, namespace, ttl, request)
         return result_of(await self.portal.wait(self.portal.submit(self._stack, call)))
 
     def cached(
@@ -167,29 +171,7 @@ class Runtime:
 
         def decorate(function: F) -> F:
             name = self._names.of(function)
-            signature = inspect.signature(function)
-            label = model or function.__qualname__
-            if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
-                raise TypeError(f"{name} is a generator: cache the function that consumes it")
-
-            def question(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-                return {"function": name, "arguments": bound_arguments(signature, args, kwargs)}
-
-            @functools.wraps(function)
-            def call(*args: Any, **kwargs: Any) -> Any:
-                return self.cached_llm_call(
-                    question(args, kwargs), label, None, lambda: function(*args, **kwargs),
-                    namespace=namespace, ttl=ttl,
-                )  # fmt: skip
-
-            @functools.wraps(function)
-            async def acall(*args: Any, **kwargs: Any) -> Any:
-                return await self.acached_llm_call(
-                    question(args, kwargs), label, None, lambda: function(*args, **kwargs),
-                    namespace=namespace, ttl=ttl,
-                )  # fmt: skip
-
-            return cast(F, acall if inspect.iscoroutinefunction(function) else call)
+            return decorated(self, function, name, model, namespace=namespace, ttl=ttl)
 
         return decorate
 
@@ -219,8 +201,10 @@ class Runtime:
         is_stream = entry.kind == "stream"
         if is_stream != plan.streamed or (is_stream and self._replay_pause_s):
             return plan, None
-        self._record_hit(plan.model, (self._monotonic() - started_s) * 1000)
+        ended_s = self._monotonic()
+        self._record_hit(plan.model, (ended_s - started_s) * 1000)
         self._book_hit(entry)
+        self._log_hit(plan, entry, started_s, ended_s)
         return plan, entry
 
     def now_s(self) -> float:
@@ -294,13 +278,26 @@ class Runtime:
     # Looking and clearing.
 
     def stats(self) -> dict[str, Any]:
-        """`{"cache": ..., "metrics": ..., "breakers": ..., "cost": ...}`: the first two have at
-        least the keys of the seed document."""
+        """`{"cache": ..., "metrics": ..., "breakers": ..., "cost": ...}`, with the seed's keys."""
         numbers = self.metrics.snapshot()
-        cache = cache_numbers(self.config.cache, numbers, self.tiers.stats(), self._fill.skipped())
+        cache = cache_numbers(self.config.cache, numbers, self.tiers.stats(), self.fill.skipped())
         breakers = guard_numbers(self.guards, self._monotonic())
-        return {"cache": cache, "metrics": numbers, "breakers": breakers,
-                "cost": self.ledger.numbers()}  # fmt: skip
+        parts = {"cache": cache, "metrics": numbers, "breakers": breakers}
+        return {**parts, "cost": self.ledger.numbers()}
+
+    def monitor(self, every_s: float = EVERY_S, **settings: Any) -> Monitor:
+        """Sums up each `every_s` seconds and warns of high error and low hit rates, from a thread
+        of its own, until `stop`. Keywords: those of `Settings`, and `sink`; see docs/monitoring.md.
+        """
+        return self._monitor(every_s, **settings).start()
+
+    async def amonitor(self, every_s: float = EVERY_S, **settings: Any) -> None:
+        """As `monitor`, in this task until it is cancelled."""
+        await self._monitor(every_s, **settings).run()
+
+    def _monitor(self, every_s: float, sink: Any = None, **settings: Any) -> Monitor:
+        chosen = settings_of(every_s, **settings)
+        return Monitor(self.stats, chosen, sink=sink, clock=self.clock)
 
     @property
     def guards(self) -> Guards:

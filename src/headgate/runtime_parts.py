@@ -6,15 +6,16 @@ A part goes on under the next configuration if every setting that it was made wi
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 from pathlib import Path
 from typing import NamedTuple
 
 from headgate import pipeline
+from headgate.calllog import CallLog, Sources
 from headgate.clock import Clock
 from headgate.config import Config, ProviderConfig
+from headgate.layers.cache_settings import ignored_fields
 from headgate.ledger import Ledger
-from headgate.pipeline import Resilience
+from headgate.pipeline import Limiting, Resilience
 from headgate.pricing import Prices
 from headgate.providers.wire import Wire
 from headgate.providers.wire_client import open_wire
@@ -23,7 +24,7 @@ from headgate.stores.ledger import LedgerFile
 from headgate.stores.memory import MemoryStore
 from headgate.stores.sqlite import SqliteStore
 from headgate.stores.tiers import Tiers
-from headgate.types import EVERYTHING, Secret
+from headgate.types import EVERYTHING
 
 
 class Parts(NamedTuple):
@@ -34,6 +35,8 @@ class Parts(NamedTuple):
     wires: dict[str, Wire]
     resilience: Resilience
     ledger: Ledger
+    calls: CallLog
+    limiting: Limiting
 
 
 def open_parts(config: Config, clock: Clock, before: Parts | None = None) -> Parts:
@@ -43,12 +46,39 @@ def open_parts(config: Config, clock: Clock, before: Parts | None = None) -> Par
         for name, settings in config.providers.items()
         if settings.kind != "fake"
     }
-    tiers, guarded = _tiers(config, clock, before), _resilience(config, clock, before)
-    return Parts(config, tiers, wires, guarded, _ledger(config, clock, before))
+    tiers, ledger = _tiers(config, clock, before), _ledger(config, clock, before)
+    changed = frozenset() if before is None else _changed(config, before.config)
+    limiting = pipeline.limiting(
+        config, clock, None if before is None else before.limiting, changed
+    )
+    guarded = _resilience(config, clock, before, changed)
+    guarded.guards.recovered = limiting.lanes.restart
+    log = _call_log(config, clock, tiers, ledger, before)
+    return Parts(config, tiers, wires, guarded, ledger, log, limiting)
+
+
+def _call_log(
+    config: Config, clock: Clock, tiers: Tiers, ledger: Ledger, before: Parts | None
+) -> CallLog:
+    """What it holds goes on in any case."""
+    memory = tiers.memory
+    sources = Sources(
+        ledger.price,
+        lambda: (tiers.generation, memory.evictions),
+        ignored_fields(config.cache),
+    )
+    known = None if before is None else before.calls
+    return CallLog(config.calls.keep, clock, sources, ledger.prefix, known)
 
 
 def _ledger(config: Config, clock: Clock, before: Parts | None) -> Ledger:
     """Its sums go on in any case, under the prices of `config`."""
+    ledger = _booked(config, clock, before)
+    ledger.reserve({*config.models, *config.cache.models})
+    return ledger
+
+
+def _booked(config: Config, clock: Clock, before: Parts | None) -> Ledger:
     known = None if before is None else before.ledger
     uses_list = known is not None and known.prices.uses_list
     prices = Prices(config, clock=clock, uses_list=uses_list)
@@ -76,27 +106,39 @@ async def release(parts: Parts, kept: Parts) -> None:
         await asyncio.to_thread(parts.tiers.close)
 
 
-def _resilience(config: Config, clock: Clock, before: Parts | None) -> Resilience:
-    """What breakers have learned is worth nothing for another provider, or another key."""
-    if before is not None and _guarded(config) == _guarded(before.config):
+def _resilience(
+    config: Config, clock: Clock, before: Parts | None, changed: frozenset[str]
+) -> Resilience:
+    """Guards and hedges go on as they are where nothing they depend on has changed."""
+    if before is None:
+        return pipeline.resilience(config, clock)
+    if not changed and _guarded(config) == _guarded(before.config):
         return before.resilience
-    return pipeline.resilience(config, clock)
+    return pipeline.resilience(config, clock, before.resilience, changed)
 
 
 def _guarded(config: Config) -> tuple[object, ...]:
-    """Every setting that breakers, gates and budgets depend on."""
-    providers = {name: _revealed(settings) for name, settings in config.providers.items()}
-    return config.breaker, config.retry, config.models, providers
+    """Every setting that breakers, gates and budgets depend on, but for places and keys."""
+    limits = {name: settings.total_timeout for name, settings in config.providers.items()}
+    return config.breaker, config.retry, config.models, limits
 
 
-def _revealed(settings: ProviderConfig) -> tuple[object, ...]:
-    values = [getattr(settings, field.name) for field in dataclasses.fields(settings)]
-    return tuple(
-        tuple(secret.reveal() for secret in ([value] if isinstance(value, Secret) else value))
-        if isinstance(value, Secret | tuple)
-        else value
-        for value in values
+def _changed(config: Config, before: Config) -> frozenset[str]:
+    """Providers that are elsewhere now, or get other keys: what was learned of them, or counted, is
+    worth nothing any more."""
+    names = config.providers.keys() | before.providers.keys()
+    return frozenset(
+        name
+        for name in names
+        if _identity(config.providers.get(name)) != _identity(before.providers.get(name))
     )
+
+
+def _identity(provider: ProviderConfig | None) -> tuple[object, ...]:
+    if provider is None:
+        return ()
+    keys = [key.reveal() for key in (provider.api_key, *provider.api_keys)]
+    return provider.kind, provider.base_url, keys
 
 
 def _known_wire(name: str, settings: ProviderConfig, before: Parts | None) -> Wire | None:

@@ -118,6 +118,8 @@ class Route(Struct, frozen=True):
     weight: float = 0.0
     """Share among the targets of a model; 0: they are asked in their order."""
     role: str = TARGET
+    model: str = ""
+    """Name in the configuration of the model whose settings it has; "": as the call names it."""
 
 
 class WireRequest(Struct, frozen=True):
@@ -134,6 +136,8 @@ class WireRequest(Struct, frozen=True):
     send: Sender | None = None
     """How it goes out where no configured provider sends it: on the home loop, by the client
     library of the SDK that made it. Raises UpstreamFailed."""
+    name: bytes = b""
+    """The client's own `Idempotency-Key`, as it goes to the target; empty where it sent none."""
 
 
 class Invocation(Struct, frozen=True):
@@ -148,6 +152,8 @@ class Invocation(Struct, frozen=True):
     held_keys: frozenset[bytes] = frozenset()
     """Keys whose calls are in flight above this one in the same context: joining one would wait
     for itself."""
+    question: Any = None
+    """(prompt, params), where they are known: what the key was made of."""
 
 
 class Policy(Struct, frozen=True):
@@ -210,6 +216,15 @@ class Call(Struct, frozen=True):
     """Where its attempts are booked as they end; set by observe."""
     sole: bool = True
     """No other target can be tried now: what is to be tried again is tried here."""
+    queues: bool = True
+    """It waits for a place here: no other target of the same model can be tried now."""
+    set_as: str = ""
+    """Name in the configuration of the model whose settings this attempt has; "": `model`."""
+
+    @property
+    def settings_name(self) -> str:
+        """Name of the model whose time limits hold, and whether it thinks before it writes."""
+        return self.set_as or self.model
 
 
 OPERATIONS = ("chat", "completions", "responses", "embeddings", "messages")

@@ -8,8 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headgate.core.balance import after, first, ordered
+from headgate.core.balance import STANDING_MIN, after, first, ordered, standing
+from headgate.core.breaker import Breaker
+from headgate.core.breaker_settings import BreakerSettings
 from headgate.core.outcome import OUTCOMES
+from headgate.core.permits import Permit
 from headgate.types import CONTENT, CONTEXT, FALLBACK, TARGET, Route, Target
 
 
@@ -50,6 +53,63 @@ def test_who_comes_next_follows_the_weights_of_those_left() -> None:
     orders = [ordered(routes, 3, number) for number in range(20_000)]
     seconds = Counter(order[1].target.provider for order in orders if order[0] == routes[0])
     assert abs(seconds["b"] / sum(seconds.values()) - 0.75) < 0.03
+
+
+# Standing.
+
+
+def a_breaker(calls: int, faults: int) -> Breaker:
+    breaker = Breaker(BreakerSettings(fault_ratio=1.0), 0.0)
+    for number in range(calls):
+        permit = breaker.admit(0.0)
+        assert isinstance(permit, Permit)
+        breaker.record(permit, OUTCOMES["server_error" if number >= calls - faults else "ok"], 0.0)
+    return breaker
+
+
+@pytest.mark.parametrize(
+    ("calls", "faults", "share"),
+    [
+        (0, 0, 1.0), (500, 0, 1.0), (19, 10, 1.0), (20, 1, 1.0), (20, 2, 0.95**8),
+        (101, 11, (1 - 10 / 101) ** 8), (100, 60, STANDING_MIN),
+    ],
+)  # fmt: skip
+def test_a_standing_falls_with_the_share_of_faults_and_never_to_nothing(
+    calls: int, faults: int, share: float
+) -> None:
+    assert standing(a_breaker(calls, faults), 0.0) == pytest.approx(share)
+
+
+def test_a_standing_is_full_again_when_the_faults_have_left_the_window() -> None:
+    breaker = a_breaker(100, 30)
+    assert standing(breaker, 26.9) < 0.1
+    assert standing(breaker, 30.0) == 1.0
+
+
+def test_a_target_of_little_standing_gets_that_part_of_its_share() -> None:
+    routes = tuple(a_route(name, 1.0) for name in "abc")
+    of = {"a": 0.1, "b": 1.0, "c": 1.0}
+    firsts = Counter(
+        names(ordered(routes, 7, number, lambda route: of[route.target.provider]))[0]
+        for number in range(10_000)
+    )
+    assert abs(firsts["a"] / 10_000 - 0.1 / 2.1) < 0.01
+    assert abs(firsts["b"] - firsts["c"]) < 300
+
+
+def test_without_weights_one_of_little_standing_is_passed_over_and_comes_last_of_the_targets() -> (
+    None
+):
+    routes = (A, B, C, SPARE)
+    of = {"a": 0.25, "b": 1.0, "c": 1.0}
+    orders = Counter(
+        "".join(name[0] for name in names(
+            ordered(routes, 7, number, lambda route: of.get(route.target.provider, 1.0))
+        ))
+        for number in range(4_000)
+    )  # fmt: skip
+    assert set(orders) == {"abcf", "bcaf"}
+    assert abs(orders["abcf"] / 4_000 - 0.25) < 0.03
 
 
 def test_those_with_weights_come_before_those_without_and_stand_ins_stay_last() -> None:

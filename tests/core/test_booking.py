@@ -63,14 +63,23 @@ def test_an_answer_that_nobody_counted_is_estimated() -> None:
     assert told(rows) == [(ANSWER, 97, True)]
 
 
+def test_an_answer_of_which_only_the_prompt_was_counted_is_estimated() -> None:
+    rows = rows_of([an_attempt(usage=Usage(100, 0))], ANSWERED)
+    assert told(rows) == [(ANSWER, 107, True)], "the provider's input, our count of the output"
+    rows = rows_of([an_attempt(usage=Usage(100, 0), estimate=NO_USAGE)], ANSWERED)
+    assert told(rows) == [(ANSWER, 100, False)], "it has said nothing"
+
+
 @pytest.mark.parametrize("reason", ["server_error", "rate_limit", "bad_request", "unavailable"])
 def test_a_refusal_with_a_status_costs_what_usage_it_reports(reason: str) -> None:
     assert rows_of([an_attempt(reason)], FAILED) == []
     assert told(rows_of([an_attempt(reason, usage=USAGE)], FAILED)) == [(RETRY, 120, False)]
 
 
-@pytest.mark.parametrize("reason", ["reset", "first_token_timeout", "cut", "bad_payload"])
-def test_an_attempt_without_a_final_status_is_at_risk_and_never_nothing(reason: str) -> None:
+@pytest.mark.parametrize(
+    "reason", ["reset", "first_token_timeout", "cut", "bad_payload", "reply_too_large"]
+)
+def test_an_attempt_without_a_usable_answer_is_at_risk_and_never_nothing(reason: str) -> None:
     rows = rows_of([an_attempt(reason), an_attempt()], ANSWERED, "p/m")
     assert told(rows) == [(AT_RISK, 97, True), (ANSWER, 120, False)]
 

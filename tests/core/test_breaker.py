@@ -361,3 +361,14 @@ def test_a_fault_after_the_vote_that_closed_it_goes_into_the_window() -> None:
     assert driven.breaker.window.faults == 1
     driven.end(probes[1], LEFT)
     assert driven.breaker.window.calls == 1
+
+
+def test_a_probe_that_has_voted_shows_by_its_next_content_that_another_was_lost() -> None:
+    """The same as any other sign of life would: who looks does not matter, only when."""
+    driven = Driven()
+    first = driven.half_open()
+    driven.breaker.answering(first, driven.now_s)
+    driven.admit()
+    driven.wait(PLAIN.probe_lease_s)
+    driven.breaker.answering(first, driven.now_s)
+    assert driven.state == "open"

@@ -247,3 +247,39 @@ def test_a_setting_out_of_its_range_is_refused(
     with pytest.raises(ConfigError) as caught:
         block(**{key: value})
     assert str(caught.value) == f"{key}: must be {wanted}, got {value!r}"
+
+
+def test_a_slow_start_doubles_up_to_what_there_was_before() -> None:
+    concurrency = Concurrency(ConcurrencySettings(limit_start=20, limit_max=100))
+    assert not concurrency.grow()
+    assert concurrency.limit == 20, "no start is under way"
+    concurrency.restart()
+    steps = []
+    goes_on = True
+    while goes_on:
+        goes_on = concurrency.grow()
+        steps.append(concurrency.limit)
+    assert steps == [2, 4, 8, 16, 20]
+
+
+def test_a_second_start_within_the_first_aims_at_the_same_room() -> None:
+    concurrency = Concurrency(ConcurrencySettings(limit_start=20, limit_max=100))
+    concurrency.restart()
+    concurrency.grow()
+    concurrency.restart()
+    assert concurrency.limit == 1
+    while concurrency.grow():
+        pass
+    assert concurrency.limit == 20
+
+
+def test_a_drop_ends_a_slow_start() -> None:
+    concurrency = Concurrency(ConcurrencySettings(limit_start=20, limit_max=100))
+    concurrency.restart()
+    for _ in range(3):
+        concurrency.grow()
+    slot = concurrency.enter()
+    assert slot is not None
+    concurrency.leave(slot, DROP)
+    assert not concurrency.grow()
+    assert concurrency.limit == 7

@@ -14,7 +14,6 @@ from headgate.core.outcome import (
     UNANSWERED,
     Outcome,
     charged,
-    of_deadline,
     timed,
 )
 
@@ -115,9 +114,3 @@ def test_slow_is_longer_than_the_limit(took_s: float, limit_s: float | None, slo
     assert timed(GOOD, took_s, limit_s).slow is slow
     assert timed(OUTCOMES["left"], took_s, limit_s).slow is slow
     assert timed(GOOD, 1, 60) is GOOD
-
-
-def test_a_deadline_shorter_than_an_attempt_is_nobodys_fault() -> None:
-    assert of_deadline(0.001, 600) == OUTCOMES["deadline"]
-    assert of_deadline(599.9, 600).kind == "ignored"
-    assert of_deadline(600, 600) == OUTCOMES["total_timeout"]

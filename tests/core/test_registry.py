@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import itertools
+import threading
 
 from breakers import BAD, GOOD, PLAIN
 
@@ -101,3 +103,39 @@ def test_looking_for_one_to_forget_does_not_look_at_all_of_them() -> None:
         registry.get(number, NOW_S)
     assert 999 in asked  # the search goes on where it ended
     assert registry.evictions == 1
+
+
+def test_another_registry_takes_over_the_values_of_some_names() -> None:
+    before, after = breakers(), breakers()
+    known = {name: before.get(name, NOW_S) for name in "abc"}
+    assert after.adopt(before, lambda name: name != "b") == [known["a"], known["c"]]
+    assert [name for name, _ in after.items()] == ["a", "c"]
+    assert after.get("c", NOW_S) is known["c"]
+    assert after.get("b", NOW_S) is not known["b"]
+    assert before.get("b", NOW_S) is known["b"]
+
+
+def test_nothing_is_missed_while_another_thread_uses_the_registry() -> None:
+    before = breakers()
+    names = [str(number) for number in range(50)]
+    for name in names:
+        before.get(name, NOW_S)
+    ended = threading.Event()
+
+    def use() -> None:
+        for number in itertools.count():
+            before.get(names[number % 50], NOW_S)
+            before.get(f"new {number % 2_000}", NOW_S)
+            if ended.is_set():
+                return
+
+    user = threading.Thread(target=use)
+    user.start()
+    try:
+        for _ in range(300):
+            after = breakers()
+            after.adopt(before, lambda name: not name.startswith("new"))
+            assert {name for name, _ in after.items()} == set(names)
+    finally:
+        ended.set()
+        user.join()

@@ -90,7 +90,7 @@ def test_the_change_is_counted_with_its_reason(gate: Gate) -> None:
     assert {"gate": "deployment", "target": "openai/m", "from": "closed", "to": "forced_open",
             "reason": "manual", "count": 1} in told  # fmt: skip
     text = gate.get("/metrics").body.decode()
-    assert 'headgate_breaker_state{gate="deployment",model="m",provider="openai"} 3.0' in text
+    assert 'headgate_breaker_state{provider="openai",model="m",gate="deployment"} 3' in text
 
 
 # Bad input.

@@ -108,7 +108,6 @@ DROPPED = {
     "origin": "http://evil.example",
     "referer": "http://evil.example",
     "x-openai-base-url": "http://evil.example",
-    "idempotency-key": "i",
     "expect": "x",
 }
 

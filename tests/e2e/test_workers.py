@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from gates import Address, Got
-from programs import Running, children, is_gone, running, until
+from programs import Running, children, is_gone, run, running, until
 
 from headgate.testing import FakeProvider
 
@@ -142,3 +142,18 @@ def test_a_worker_that_dies_is_replaced(workers: Workers, provider: FakeProvider
     assert workers.ask(fresh).body == asked.body
     assert len(provider.calls) == 1
     assert workers.gateway.end() == 0
+
+
+def test_stats_are_those_of_all_workers(workers: Workers, tmp_path: Path) -> None:
+    first, second = workers.pids
+    for number, pid in enumerate((first, second, second)):
+        workers.ask(pid, f"question {number}")
+
+    def told() -> str:
+        return run("stats", "--url", workers.address.url, cwd=tmp_path).stdout
+
+    # Each has added what it has within a second, or does when it is asked.
+    until(lambda: told().startswith("3 calls, 0 errors; hit rate 0.0% (0 hits, 3 misses)\n"))
+    assert "calls and money of 2 workers" in told()
+    numbers = workers.address.get("/api/metrics/llm").json
+    assert (numbers["workers"], numbers["cost"]["by_reason"]["answer"]["calls"]) == (2, 3)

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import anthropic
 import openai
+from borrowed import everything_is_back
 from dialects import PATHS, Clients, Recording, question, streamed
 from effort import FULL
 from gates import JSON, Gate, Got, gate_before
@@ -153,6 +154,7 @@ def bench(fault: str = "") -> Iterator[Bench]:
         for lane in lanes:
             stack.callback(lane.close)
         yield Bench(server, gate, lanes)
+        everything_is_back(gate)
 
 
 def complete_at(recording: Recording) -> int:

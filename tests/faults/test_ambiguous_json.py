@@ -91,6 +91,13 @@ def test_a_stream_is_refused_as_a_whole_answer_is(lab: Lab) -> None:
     assert lab.server.calls == []
 
 
+def test_others_notice_nothing_of_what_is_refused(lab: Lab) -> None:
+    with lab.healthy_meanwhile("other"):
+        for name in KEYS:
+            for path in ROUTES:
+                is_refused(lab.tell(path, KEYS[name]), path, 400)
+
+
 HOSTILE = {
     "depth": lambda size: b"[" * size,
     "objects": lambda size: b'{"a":' * (size // 5),

@@ -165,7 +165,7 @@ def test_clients_that_leave_at_any_moment_leave_nothing_behind(lab: Lab) -> None
             except (TimeoutError, ConnectionResetError):
                 client.leave(WAYS[number % 2])
 
-    with ThreadPoolExecutor(12) as threads:
+    with lab.healthy_meanwhile("other"), ThreadPoolExecutor(12) as threads:
         list(threads.map(hurry, range(240)))
     lab.is_healthy()
     assert lab.gate.stats()["metrics"]["total_errors"] == 0

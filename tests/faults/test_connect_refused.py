@@ -37,7 +37,7 @@ def test_the_sdks_raise_their_own_error_and_do_not_multiply_the_attempts(lab: La
         with pytest.raises(anthropic.InternalServerError, match="refused"):
             lab.anthropic(max_retries=3).messages.create(**fields)
     assert len(lab.heard) == 4
-    assert lab.gate.stats()["metrics"]["errors"] == {"m:upstream_unreachable": 4}
+    assert lab.gate.stats()["metrics"]["errors"] == {"other:upstream_unreachable": 4}
 
 
 def test_calls_that_are_refused_together_are_each_told_so(lab: Lab) -> None:

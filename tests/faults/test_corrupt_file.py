@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 from effort import FULL
 from faults.disks import on_disk
-from gates import Gate
 from lab import Lab
 from oracle import until
 
@@ -65,8 +64,7 @@ def copied(tmp_path: Path, name: str) -> Path:
 
 def asked_again(lab: Lab, path: Path) -> int:
     """Asks everything again, of another gateway with this file; how often the file knew it."""
-    usual, lab.gate = lab.gate, Gate(on_disk(lab.server, path))
-    try:
+    with lab.another_gate(on_disk(lab.server, path)):
         hits = 0
         for number in range(QUESTIONS):
             reply = lab.ask(about=number, stream=number % 2 == 0)
@@ -74,9 +72,6 @@ def asked_again(lab: Lab, path: Path) -> int:
             assert (reply.status, reply.is_whole) == (200, True)
             hits += "; hit" in reply.headers["cache-status"]
         return hits
-    finally:
-        lab.gate.close()
-        lab.gate = usual
 
 
 def test_a_file_that_is_whole_knows_every_answer(lab: Lab, tmp_path: Path) -> None:

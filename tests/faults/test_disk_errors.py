@@ -33,10 +33,11 @@ def test_a_place_that_cannot_be_written_costs_nobody_an_answer(
         "a folder": tmp_path / "taken" / "cache.db",
     }[place]
     with mounted(tmp_path / "disk", "size=2m,ro"):
-        lab = open_lab(lambda server: on_disk(server, path))
-        for number in range(QUESTIONS):
-            reply = lab.ask(PATHS[number % 4], about=number, stream=number % 3 == 0)
-            assert (reply.status, reply.is_whole) == (200, True)
+        lab = open_lab(lambda server: on_disk(server, path), beside=True)
+        with lab.healthy_meanwhile():
+            for number in range(QUESTIONS):
+                reply = lab.ask(PATHS[number % 4], about=number, stream=number % 3 == 0)
+                assert (reply.status, reply.is_whole) == (200, True)
         assert len(lab.server.calls) == QUESTIONS
         assert lab.ask(PATHS[1], about=QUESTIONS - 1).status == 200
         lab.is_healthy()

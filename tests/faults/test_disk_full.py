@@ -49,12 +49,14 @@ def errors(lab: Lab) -> int:
 def test_a_disk_that_fills_up_costs_nobody_an_answer(
     open_lab: Callable[..., Lab], disk: Path
 ) -> None:
-    lab = open_lab(lambda server: on_disk(server, disk / "cache.db"))
-    for number in range(120):
-        lab.server.script(Answer(text=f"{number} {LONG}"))
-        reply = lab.ask(PATHS[number % 4], about=number, stream=number % 3 == 0)
-        assert (reply.status, reply.is_whole) == (200, True)
-    until(lambda: errors(lab) > 0, "some could not be written")
+    lab = open_lab(lambda server: on_disk(server, disk / "cache.db"), beside=True)
+    with lab.healthy_meanwhile() as enough:
+        for number in range(120):
+            lab.server.script(Answer(text=f"{number} {LONG}"))
+            reply = lab.ask(PATHS[number % 4], about=number, stream=number % 3 == 0)
+            assert (reply.status, reply.is_whole) == (200, True)
+        until(lambda: errors(lab) > 0, "some could not be written")
+        enough()
     assert len(lab.server.calls) == 120
     assert os.statvfs(disk).f_bavail * 4096 < 1_000_000
     lab.is_healthy()

@@ -110,3 +110,18 @@ def test_a_first_caller_whose_time_is_up_takes_no_attempt_away(lab: Lab) -> None
             pause.release()
             replies = [follower.result() for follower in followers]
     assert sources(replies) == {2}
+
+
+def test_a_hundred_who_wait_for_one_answer_hold_up_nobody_else(
+    open_lab: Callable[..., Lab],
+) -> None:
+    lab = open_lab(lambda server: several(server, 2), beside=True)
+    pause = Pause()
+    lab.server.script(pause, Status(500), model="m1")
+    with lab.healthy_meanwhile() as enough, ThreadPoolExecutor(FOLLOWERS) as pool:
+        asked = [pool.submit(lab.ask) for _ in range(FOLLOWERS)]
+        pause.wait_reached()
+        until(lambda: lab.gate.door.inside >= FOLLOWERS, "all of them are in")
+        enough()
+        pause.release()
+    assert {reply.result().status for reply in asked} == {200}

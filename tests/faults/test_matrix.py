@@ -5,9 +5,21 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
-from faults.matrix import ELSEWHERE, MORE, NO_ROW, ROWS, SHOWN, TO_COME
+from faults.matrix import (
+    ELSEWHERE,
+    MEANWHILE,
+    MORE,
+    NO_ROW,
+    ROWS,
+    SHOWN,
+    TO_COME,
+    WITHOUT_LAB,
+    WITHOUT_NEIGHBOUR,
+)
+from faults.outbreaks import OUTBREAKS
 
 HERE = Path(__file__).parent
+POINTS = range(1, 11)
 
 
 def count_in(path: Path) -> int:
@@ -42,3 +54,32 @@ def test_every_file_of_this_folder_belongs_to_one_row_and_names_it() -> None:
 def opening(path: Path) -> str:
     """The first words of a file."""
     return ast.get_docstring(ast.parse(path.read_text("utf-8"))) or ""
+
+
+def test_every_row_is_judged_by_the_laboratory_or_says_why_not() -> None:
+    everywhere = {path for _, path in files()} | {HERE.parent / name for name in ELSEWHERE.values()}
+    without = {path for path in everywhere if not uses_the_lab(path)}
+    assert sorted(without) == sorted(HERE.parent / name for name in WITHOUT_LAB)
+
+
+def test_every_row_has_neighbours_or_says_why_not() -> None:
+    outbreaks = {outbreak.row for outbreak in OUTBREAKS.values()}
+    found = sorted([*outbreaks, *MEANWHILE, *WITHOUT_NEIGHBOUR])
+    assert found == sorted([*SHOWN, *ELSEWHERE]), "each row once"
+    for name in MEANWHILE.values():
+        assert "lab.healthy_meanwhile(" in (HERE / name).read_text("utf-8"), name
+
+
+def test_what_is_judged_apart_says_by_which_points_and_why() -> None:
+    for apart in (*WITHOUT_LAB.values(), *WITHOUT_NEIGHBOUR.values()):
+        assert apart.points
+        assert apart.points <= {*POINTS}
+        assert len(apart.why) > 20
+    assert all(apart.points & {8, 9} for apart in WITHOUT_NEIGHBOUR.values())
+
+
+def uses_the_lab(path: Path) -> bool:
+    """Whether any of its tests and fixtures has a laboratory, which is judged when it ends."""
+    nodes = ast.walk(ast.parse(path.read_text("utf-8")))
+    functions = [node for node in nodes if isinstance(node, ast.FunctionDef)]
+    return any(arg.arg in ("lab", "open_lab") for each in functions for arg in each.args.args)

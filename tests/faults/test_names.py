@@ -58,19 +58,19 @@ def service(monkeypatch: pytest.MonkeyPatch) -> Iterator[Service]:
     service.speak()
 
 
+def named(server: FaultServer) -> Config:
+    """A gateway that knows its provider by name."""
+    found = config_for(server)
+    providers = {
+        name: ProviderConfig(kind=each.kind, base_url=each.base_url.replace("127.0.0.1", NAME))
+        for name, each in found.providers.items()
+    }
+    return dataclasses.replace(found, providers=providers)
+
+
 @pytest.fixture
 def lab(open_lab: Callable[..., Lab], service: Service) -> Lab:
-    """A gateway that knows its provider by name."""
-
-    def configured(server: FaultServer) -> Config:
-        found = config_for(server)
-        named = {
-            name: ProviderConfig(kind=each.kind, base_url=each.base_url.replace("127.0.0.1", NAME))
-            for name, each in found.providers.items()
-        }
-        return dataclasses.replace(found, providers=named)
-
-    return open_lab(configured)
+    return open_lab(named)
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -106,6 +106,17 @@ def test_a_silent_name_service_is_given_up_and_takes_few_threads(
     assert threading.active_count() - before <= 2 * THREADS + 4
     service.speak()
     lab.is_healthy()
+
+
+def test_who_needs_no_name_notices_nothing(open_lab: Callable[..., Lab], service: Service) -> None:
+    lab = open_lab(named, beside=True)
+    with lab.healthy_meanwhile() as enough, ThreadPoolExecutor(20) as threads:
+        service.fall_silent()
+        asked = [threads.submit(lab.ask, about=number) for number in range(40)]
+        enough()
+    assert {each.result().code for each in asked} == {"upstream_unreachable"}
+    service.speak()
+    assert lab.ask(about="after it").status == 200
 
 
 def test_a_provider_that_has_moved_is_followed(lab: Lab, service: Service) -> None:

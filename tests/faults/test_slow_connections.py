@@ -4,9 +4,9 @@ everybody else is served.
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -17,7 +17,7 @@ from rawclient import CHAT, MESSAGES, RawClient, question
 
 from headgate.testing import FaultServer
 
-QUICK = '[server]\nheader_timeout = "500ms"\nbody_timeout = "400ms"\nconnections_max = 2500\n'
+QUICK = '[server]\nheader_timeout = "500ms"\nbody_timeout = "400ms"\n'
 IDLE = 2_000
 GROWTH_MAX_BYTES = 60_000_000
 HEALTH = b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n"
@@ -86,27 +86,19 @@ def test_a_body_that_stops_in_the_middle_is_408_and_costs_the_provider_nothing(
         assert not server.calls
 
 
-def test_two_thousand_connections_that_say_nothing_more_cost_no_one_else(
-    quick: tuple[Running, Address],
-) -> None:
-    started, address = quick
-    before = memory_bytes(started.process.pid)
-
-    async def crowd() -> None:
-        streams = []
-        for _ in range(IDLE):
-            reader, writer = await asyncio.open_connection("127.0.0.1", address.port)
-            writer.write(HEALTH)
-            streams.append((reader, writer))
-        for reader, _ in streams:
-            assert (await reader.readuntil(b"}")).endswith(b'{"status":"ok"}')
-        assert await asyncio.to_thread(are_served, address, 20)
-        assert memory_bytes(started.process.pid) - before < GROWTH_MAX_BYTES
-        for _, writer in streams:
-            writer.close()
-
-    asyncio.run(crowd())
-    assert are_served(address)
+def test_two_thousand_connections_that_say_nothing_more_cost_no_one_else(tmp_path: Path) -> None:
+    toml = "[server]\nconnections_max = 2500\n"
+    with FaultServer() as server, gateway(tmp_path, server, toml) as (started, address):
+        before = memory_bytes(started.process.pid)
+        with ExitStack() as stack:
+            idle = [stack.enter_context(RawClient(address.port)) for _ in range(IDLE)]
+            for client in idle:
+                client.send(HEALTH)
+            for client in idle:
+                client.until(b'{"status":"ok"}')
+            assert are_served(address, 20)
+            assert memory_bytes(started.process.pid) - before < GROWTH_MAX_BYTES
+        assert are_served(address)
 
 
 def test_beyond_the_cap_connections_are_refused_and_there_is_room_again(tmp_path: Path) -> None:

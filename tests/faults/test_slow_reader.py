@@ -88,12 +88,12 @@ def test_readers_that_do_not_read_are_cut_and_their_providers_let_go(
     lab = open_patient(0.5)
     lab.memory_growth_max_bytes = READERS * EACH_MAX_BYTES
     lab.server.script(Endless(at_chunk=4, piece=PIECE), model="long", times=None)
-    with ExitStack() as stack:
+    with lab.healthy_meanwhile("m") as enough, ExitStack() as stack:
         clients = [
             stack.enter_context(stuck(lab, (CHAT, MESSAGES)[number % 2], number, NOT_KEPT))
             for number in range(READERS)
         ]
-        # Meanwhile the others are served.
+        enough()
         assert lab.ask(about="Peru").status == 200
         lab.server.wait_for_abandoned(READERS, timeout_s=25)
         assert all(map(is_cut, clients))

@@ -142,6 +142,12 @@ def test_it_is_refused_on_a_connection_that_was_good_so_far_as_well(lab: Lab) ->
     lab.is_healthy()
 
 
+def test_others_notice_nothing_of_what_is_refused(lab: Lab) -> None:
+    with lab.healthy_meanwhile("m"):
+        for content in CORPUS.values():
+            assert heard(lab, content).startswith(b"HTTP/1.1 400 ")
+
+
 VERSIONS = {"none": f"POST {CHAT}", "2.0": f"POST {CHAT} HTTP/2.0"}
 
 

@@ -5,17 +5,14 @@ used-up quota is not asked again, and a lone 429 stays a 429.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack
+from collections.abc import Callable
 
-import pytest
-from gates import Gate
-from lab import fields_for
+from lab import Lab, fields_for
 from rawclient import CHAT
 
 from headgate.config import Config, ModelConfig, ProviderConfig
 from headgate.layers.settings import RetryConfig
-from headgate.testing import Answer, FaultServer, tenant_of
+from headgate.testing import Answer, FaultServer, Status, tenant_of
 from headgate.types import Secret
 
 KEYS = ("sk-first", "sk-second")
@@ -26,18 +23,21 @@ THROTTLE = b'{"error": {"code": "rate_limit_exceeded", "message": "slow down"}}'
 class Scene:
     """One deployment with two keys."""
 
-    def __init__(self, opened: ExitStack, keys: tuple[str, ...] = KEYS) -> None:
-        self.server = opened.enter_context(FaultServer())
-        provider = ProviderConfig(
-            base_url=self.server.base_url, api_keys=tuple(Secret(key) for key in keys)
-        )
-        config = Config(
-            providers={"p": provider},
-            models={"m": ModelConfig(targets=("p/m",))},
-            retry=RetryConfig(backoff=0.01),
-        )
-        self.gate = Gate(config)
-        opened.callback(self.gate.close)
+    def __init__(self, open_lab: Callable[..., Lab], keys: tuple[str, ...] = KEYS) -> None:
+        def configured(server: FaultServer) -> Config:
+            return Config(
+                providers={
+                    "p": ProviderConfig(
+                        base_url=server.base_url, api_keys=tuple(Secret(key) for key in keys)
+                    )
+                },
+                models={"m": ModelConfig(targets=("p/m",))},
+                retry=RetryConfig(backoff=0.01),
+            )
+
+        lab = open_lab(configured)
+        lab.credentials.update(keys)
+        self.server, self.gate = lab.server, lab.gate
 
     def refuse(self, key: str, body: bytes, **headers: str) -> None:
         """From now on, for one key."""
@@ -51,14 +51,10 @@ class Scene:
         return [names[call.tenant] for call in self.server.calls]
 
 
-@pytest.fixture
-def opened() -> Iterator[ExitStack]:
-    with ExitStack() as opened:
-        yield opened
-
-
-def test_another_key_serves_at_once_and_the_throttled_one_rests(opened: ExitStack) -> None:
-    scene = Scene(opened)
+def test_another_key_serves_at_once_and_the_throttled_one_rests(
+    open_lab: Callable[..., Lab],
+) -> None:
+    scene = Scene(open_lab)
     scene.refuse("sk-first", THROTTLE, retry_after="600")
     for number in range(10):
         got = scene.gate.post(CHAT, fields_for(CHAT, about=number))
@@ -74,8 +70,8 @@ def test_another_key_serves_at_once_and_the_throttled_one_rests(opened: ExitStac
     assert "sk-" not in str(breakers)
 
 
-def test_a_used_up_quota_is_not_asked_again(opened: ExitStack) -> None:
-    scene = Scene(opened)
+def test_a_used_up_quota_is_not_asked_again(open_lab: Callable[..., Lab]) -> None:
+    scene = Scene(open_lab)
     scene.refuse("sk-first", QUOTA)
     scene.refuse("sk-second", QUOTA)
     first = scene.gate.post(CHAT, fields_for(CHAT, about=0))
@@ -88,8 +84,8 @@ def test_a_used_up_quota_is_not_asked_again(opened: ExitStack) -> None:
     assert len(scene.server.calls) == 2
 
 
-def test_a_short_throttle_is_waited_for(opened: ExitStack) -> None:
-    scene = Scene(opened, keys=("sk-first",))
+def test_a_short_throttle_is_waited_for(open_lab: Callable[..., Lab]) -> None:
+    scene = Scene(open_lab, keys=("sk-first",))
     scene.server.script(Answer(status=429, body=THROTTLE, headers={"retry-after": "0.2"}))
     started_s = time.monotonic()
     got = scene.gate.post(CHAT, fields_for(CHAT))
@@ -99,8 +95,8 @@ def test_a_short_throttle_is_waited_for(opened: ExitStack) -> None:
     assert time.monotonic() - started_s < 10
 
 
-def test_a_lone_429_with_a_long_wait_stays_what_it_is(opened: ExitStack) -> None:
-    scene = Scene(opened, keys=("sk-first",))
+def test_a_lone_429_with_a_long_wait_stays_what_it_is(open_lab: Callable[..., Lab]) -> None:
+    scene = Scene(open_lab, keys=("sk-first",))
     scene.refuse("sk-first", THROTTLE, retry_after="120")
     got = scene.gate.post(CHAT, fields_for(CHAT))
     assert (got.status, got.body) == (429, THROTTLE)
@@ -110,8 +106,8 @@ def test_a_lone_429_with_a_long_wait_stays_what_it_is(opened: ExitStack) -> None
     assert (again.status, len(scene.server.calls)) == (429, 1)
 
 
-def test_a_refused_key_gives_way_to_the_other_and_rests(opened: ExitStack) -> None:
-    scene = Scene(opened)
+def test_a_refused_key_gives_way_to_the_other_and_rests(open_lab: Callable[..., Lab]) -> None:
+    scene = Scene(open_lab)
     answer = Answer(status=401, body=b'{"error": {"message": "wrong key sk-first"}}')
     scene.server.script(answer, header=("authorization", "Bearer sk-first"), times=None)
     for number in range(3):
@@ -119,12 +115,11 @@ def test_a_refused_key_gives_way_to_the_other_and_rests(opened: ExitStack) -> No
     assert scene.asked() == ["sk-first"] + ["sk-second"] * 3
 
 
-def test_a_clients_own_wrong_key_is_nobody_elses_business(opened: ExitStack) -> None:
-    server = opened.enter_context(FaultServer())
-    gate = Gate(Config(providers={"p": ProviderConfig(base_url=server.base_url)}))
-    opened.callback(gate.close)
+def test_a_clients_own_wrong_key_is_nobody_elses_business(open_lab: Callable[..., Lab]) -> None:
+    lab = open_lab(lambda server: Config(providers={"p": ProviderConfig(base_url=server.base_url)}))
+    server, gate = lab.server, lab.gate
     wrong = {"authorization": "Bearer sk-wrong"}
-    server.script(Answer(status=401), header=("authorization", "Bearer sk-wrong"), times=None)
+    server.script(Status(401), header=("authorization", "Bearer sk-wrong"), times=None)
     for number in range(3):
         assert gate.post(CHAT, fields_for(CHAT, about=number), wrong).status == 401
         right = {"authorization": f"Bearer sk-right-{number}"}

@@ -45,9 +45,10 @@ def test_a_handshake_that_breaks_off_is_502(
 def test_a_handshake_that_stalls_ends_with_the_limit_on_connecting(
     open_lab: Callable[..., Lab], tmp_path: Path
 ) -> None:
-    lab = open_lab(tls=server_tls(certificate(tmp_path)), connect_timeout=0.2)
+    lab = open_lab(tls=server_tls(certificate(tmp_path)), connect_timeout=0.2, beside=True)
     lab.server.on_connect(HalfOpen(), times=None)
-    reply = lab.ask()
+    with lab.healthy_meanwhile():
+        reply = lab.ask()
     assert (reply.status, reply.code) == (504, "upstream_timeout")
     assert "no connection" in reply.json["error"]["message"]
 

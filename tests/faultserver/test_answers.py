@@ -8,7 +8,14 @@ from typing import Any
 import pytest
 
 from headgate.core.verdict import usage_in
-from headgate.faultserver.answers import error_event, ping, prepare, said_chars, tokens_out_of
+from headgate.faultserver.answers import (
+    error_event,
+    is_refusal,
+    ping,
+    prepare,
+    said_chars,
+    tokens_out_of,
+)
 from headgate.providers.fake_words import tokens_of_chars
 from headgate.testing import Answer, Recorded, marks_in, tenant_of
 
@@ -74,6 +81,25 @@ def test_tool_arguments_in_a_stream_are_counted_too() -> None:
         streamed = prepare(recorded(path, stream=True, **fields), 9).usual().pieces
         said = sum(map(said_chars, streamed))
         assert tokens_of_chars(said) == tokens_out_of(content_of(path, **fields)) > 0
+
+
+@pytest.mark.parametrize(
+    "spelt",
+    [b'data:{"delta": "Paris"}\r\n\r\n', b'data: {"delta":\ndata: "Paris"}\n\n',
+     b': said\nevent: x\ndata: {"delta": "Paris"}\n\n',
+     b'\xef\xbb\xbfdata: {"delta": "Paris"}\n\n'],
+)  # fmt: skip
+def test_what_is_said_counts_however_it_is_spelt(spelt: bytes) -> None:
+    assert said_chars(spelt) == len("Paris")
+
+
+@pytest.mark.parametrize(
+    ("content", "refuses"),
+    [(b'{"error": {"message": "no"}}', True), (b'{"error": null, "choices": []}', False),
+     (b"{}", False), (b"[]", False), (b"{", False), (b"", False)],
+)  # fmt: skip
+def test_a_whole_answer_that_is_an_error_is_a_refusal(content: bytes, refuses: bool) -> None:
+    assert is_refusal(content) == refuses
 
 
 @pytest.mark.parametrize(

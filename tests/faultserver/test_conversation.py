@@ -16,6 +16,7 @@ from headgate.testing import (
     Cut,
     CutAt,
     Delay,
+    ErrorEvent,
     FaultServer,
     Hang,
     Head,
@@ -84,6 +85,20 @@ def test_what_is_refused_is_not_billed(server: FaultServer, step: Any) -> None:
     (call,) = server.wait_for_ended(1)
     assert (call.tokens_in, call.tokens_out) == (0, 0)
     assert server.bill().requests == 0
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_an_error_in_place_of_an_answer_is_not_billed_and_one_behind_words_is(
+    server: FaultServer, *, stream: bool
+) -> None:
+    error = Answer(body={"error": {"message": "down"}})
+    server.script(ErrorEvent(at_chunk=0) if stream else error)
+    ask(server.port, question(CHAT, LAST, stream=stream))
+    server.script(ErrorEvent(at_chunk=3))
+    ask(server.port, question(CHAT, LAST, stream=True))
+    refused, broken = server.wait_for_ended(2)
+    assert (refused.status, refused.tokens_in, refused.tokens_out) == (200, 0, 0)
+    assert (broken.tokens_in, broken.tokens_out > 0) == (5, True)
 
 
 def test_a_client_that_leaves_before_the_answer_is_billed_its_prompt(server: FaultServer) -> None:

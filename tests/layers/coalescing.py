@@ -8,7 +8,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from headgate.joining.flight import FlightLimits
+from headgate.joining.flight import Flight, FlightLimits
 from headgate.layers.coalesce import coalesce
 from headgate.stream import Whole
 from headgate.types import Body, Call, Reply, Target, WireRequest
@@ -31,6 +31,9 @@ class Scene:
 
     def limit(self, **limits: Any) -> None:
         self._service = coalesce(FlightLimits(**limits))(self._below)
+
+    def count_in(self, flights: dict[bytes, Flight]) -> None:
+        self._service = coalesce(FlightLimits(), flights)(self._below)
 
     async def _below(self, call: Call) -> Reply:
         self.asked.append(call)

@@ -43,7 +43,7 @@ from headgate.events import Events
 from headgate.layers.attempt import NO_LIMIT_S, attempt
 from headgate.stream import Value, Whole
 from headgate.testing import FakeClock
-from headgate.types import Call, Invocation, Reply, Target, Usage
+from headgate.types import Call, Controls, Invocation, Reply, Target, Usage
 
 PING = b": ping\n\n"
 
@@ -244,23 +244,45 @@ def test_values_and_callables_pass() -> None:
     assert (reply.body, took_s) == (value, 1e4)
 
 
-def test_a_repeat_has_no_longer_than_the_call_has_left() -> None:
-    """It is the caller's own time: nobody's fault."""
+@pytest.mark.parametrize(
+    ("attempts", "asked_s", "reason"),
+    [(1, None, "total_timeout"), (1, 5.0, "deadline"), (2, None, "deadline"), (2, 5.0, "deadline")],
+)
+@pytest.mark.parametrize("streamed", [False, True])
+def test_no_attempt_has_longer_than_its_call_has_left(
+    attempts: int, asked_s: float | None, reason: str, streamed: bool
+) -> None:
+    """A deadline shorter than an attempt is nobody's fault: the caller's own, or what attempts
+    before have left. Who had all the time that a call gets was too slow."""
     clock = FakeClock()
     allowance = Allowance(AllowanceSettings(), clock.monotonic() + 5.0)
-    allowance.spend()
-    allowance.spend()
+    for _ in range(attempts):
+        allowance.spend()
+    call = a_call(streamed=streamed, controls=Controls(deadline_s=asked_s))
 
     async def below(_: Call) -> Reply:
         await asyncio.sleep(3600)
         raise AssertionError("it was waited for")
 
     async def act() -> float:
-        layer = attempt(lambda _: 0.0, 10_000, clock)
+        layer = attempt(lambda _: 60.0, 10_000, clock)
         with pytest.raises(UpstreamTimeout) as caught:
-            await layer(below)(replace(a_call(streamed=False), allowance=allowance))
-        assert caught.value.stage == "deadline"
-        assert of_error(caught.value) == OUTCOMES["deadline"]
+            await layer(below)(replace(call, allowance=allowance))
+        assert of_error(caught.value) == OUTCOMES[reason]
         return asyncio.get_running_loop().time()
 
     assert run(act())[0] == 5.0
+
+
+def test_a_stream_that_has_begun_is_no_longer_the_deadlines_business() -> None:
+    clock = FakeClock()
+    allowance = Allowance(AllowanceSettings(), clock.monotonic() + 5.0)
+    allowance.spend()
+
+    async def act() -> bytes:
+        below = Provider(stream(ROLE, DELTA, 60.0, DELTA, FINISH, DONE))
+        call = replace(a_call(streamed=True), allowance=allowance)
+        return await content_of(await attempt(lambda _: 60.0, 10_000, clock)(below)(call))
+
+    content, took_s = run(act())
+    assert (content.endswith(DONE), took_s) == (True, 60.0)

@@ -222,7 +222,7 @@ def test_switched_off_it_counts_attempts_and_refuses_nobody() -> None:
             with pytest.raises(UpstreamFailed):
                 await scene.ask(call)
             assert call.allowance.attempts == 1
-        assert scene.guards.attempts == {("a", "unreachable"): 50}
+        assert scene.guards.attempts == {("a", "m", "unreachable"): 50}
 
     run(act())
 

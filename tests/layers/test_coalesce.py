@@ -14,7 +14,7 @@ from layers.coalescing import WIRE, Scene, play, settle
 from msgspec.structs import replace
 
 from headgate.errors import StreamBroken
-from headgate.joining.flight import FlightLimits
+from headgate.joining.flight import Flight, FlightLimits
 from headgate.layers.coalesce import coalesce
 from headgate.stream import Value, Whole
 from headgate.types import (
@@ -287,5 +287,17 @@ def test_calls_under_a_common_call_may_join_each_other() -> None:
         tasks += await scene.begin(library(b"k", held=frozenset({b"outer"})), 3)
         await scene.finish(tasks)
         assert len(scene.asked) == 2
+
+    play(act)
+
+
+def test_flights_under_way_stand_in_the_table_that_was_given() -> None:
+    async def act(scene: Scene) -> None:
+        flights: dict[bytes, Flight] = {}
+        scene.count_in(flights)
+        tasks = await scene.begin(count=3) + await scene.begin(replace(WIRE, key=b"other"))
+        assert [flight.model for flight in flights.values()] == ["m", "m"]
+        await scene.finish(tasks)
+        assert flights == {}
 
     play(act)

@@ -33,6 +33,7 @@ class Told(Account):
 
     def __init__(self) -> None:
         self.attempts: list[Attempt] = []
+        self.trail = None
 
     def tried(self, attempt: Attempt) -> None:
         self.attempts.append(attempt)
@@ -86,6 +87,14 @@ def test_a_whole_answer_that_nobody_counted_is_guessed() -> None:
 
     attempt = attempt_of(below)
     assert (attempt.usage, attempt.estimate) == (NO_USAGE, Usage(SENT_TOKENS, 10))
+
+
+def test_an_answer_of_which_only_the_prompt_was_counted_is_guessed() -> None:
+    async def below(call: Call) -> Reply:
+        return Reply(200, (), Whole(ANSWER), Usage(9, 0))
+
+    attempt = attempt_of(below)
+    assert (attempt.usage, attempt.estimate) == (Usage(9, 0), Usage(SENT_TOKENS, 10))
 
 
 def test_a_stream_is_counted_at_its_end() -> None:

@@ -23,7 +23,13 @@ from tries import (
 
 from headgate.config import Config, ProviderConfig
 from headgate.core.outcome import OUTCOMES
-from headgate.errors import BreakerOpen, RateLimited, StreamBroken, UpstreamFailed
+from headgate.errors import (
+    BreakerOpen,
+    RateLimited,
+    StreamBroken,
+    UpstreamFailed,
+    UpstreamTimeout,
+)
 from headgate.layers.settings import RetryConfig
 from headgate.stream import Value
 from headgate.types import (
@@ -271,11 +277,26 @@ def test_an_overall_deadline_ends_the_trying() -> None:
     async def act() -> None:
         scene = Scene(a=Provider(status(500), takes_s=6), b=Provider(good()))
         call = a_call("a", "b", controls=Controls(deadline_s=5.0))
-        reply = await scene.ask(call)
-        assert (reply.status, asked(scene)) == (500, {"a": 1, "b": 0})
-        assert (b"x-should-retry", b"false") not in reply.headers
+        with pytest.raises(UpstreamTimeout) as raised:
+            await scene.ask(call)
+        assert asked(scene) == {"a": 1, "b": 0}
+        assert raised.value.should_retry is None
 
-    run(act())
+    assert run(act())[1] == 5.0
+
+
+@pytest.mark.parametrize("deadline_s", [5.0, 20.0])
+def test_all_attempts_together_end_at_the_deadline_of_the_call(deadline_s: float) -> None:
+    async def act() -> None:
+        providers = {name: ProviderConfig(kind="fake") for name in "ab"}
+        config = Config(providers=providers, retry=RetryConfig(deadline=deadline_s))
+        slow = {name: Provider(status(500), takes_s=7.0) for name in "ab"}
+        scene = Scene(config, **slow)
+        with pytest.raises(UpstreamTimeout):
+            await scene.ask(a_call("a", "b"))
+        assert sum(asked(scene).values()) == (1 if deadline_s == 5 else 3)
+
+    assert run(act())[1] == pytest.approx(deadline_s)
 
 
 # What is let go of.

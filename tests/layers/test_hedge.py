@@ -14,7 +14,7 @@ import pytest
 from outages import Deployments, Playing, Said, Stack, a_question, a_stack, saying
 from virtualtime import run
 
-from headgate.errors import BreakerOpen, StreamBroken, UpstreamFailed
+from headgate.errors import BreakerOpen, StreamBroken, UpstreamFailed, UpstreamTimeout
 from headgate.layers.settings import RetryConfig
 from headgate.types import Controls, Reply
 
@@ -75,7 +75,7 @@ def test_after_the_95th_percentile_another_deployment_is_asked(streamed: bool) -
         assert reply.provenance.attempts == 2
         assert dict(stack.below.asked) == {"a": 1, "b": 1}
         assert dict(stack.guards.hedges) == {"won": 1}
-        assert stack.guards.attempts["a", "left"] == 1
+        assert stack.guards.attempts["a", "m", "left"] == 1
         assert stack.below.closed["a"] == (1 if streamed else 0)
         assert stack.below.cancelled["a"] == (0 if streamed else 1)
 
@@ -203,7 +203,7 @@ def test_the_first_may_still_be_sooner_and_the_second_is_let_go_of() -> None:
         reply, took_s = await settled(stack)
         assert (reply.status, round(took_s, 6)) == (200, 0.6)
         assert dict(stack.guards.hedges) == {"lost": 1}
-        assert (stack.below.cancelled["b"], stack.guards.attempts["b", "left"]) == (1, 1)
+        assert (stack.below.cancelled["b"], stack.guards.attempts["b", "m", "left"]) == (1, 1)
 
     hedged(act, a=saying(200, 0.6))
 
@@ -225,7 +225,7 @@ def test_the_loser_moves_no_breaker() -> None:
         for _ in range(50):
             await settled(stack)
         assert stack.told() == []
-        assert stack.guards.attempts["a", "left"] == stack.guards.hedges["won"] > 0
+        assert stack.guards.attempts["a", "m", "left"] == stack.guards.hedges["won"] > 0
 
     hedged(act, a=saying(200, 30.0))
 
@@ -337,9 +337,10 @@ def test_a_caller_who_leaves_takes_both_along(after_s: float) -> None:
 
 def test_the_callers_deadline_bounds_both() -> None:
     async def act(stack: Stack) -> None:
-        call = a_question(controls=Controls(deadline_s=1.0))
-        reply = await stack.ask(call)
-        assert reply.status == 200
+        call = a_question(controls=Controls(deadline_s=0.9))
+        with pytest.raises(UpstreamTimeout, match="within the deadline"):
+            await stack.ask(call)
+        assert stack.below.cancelled == {"a": 1, "b": 1}
 
     hedged(act, a=saying(200, 30.0))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -24,7 +24,8 @@ from headgate.errors import (
     UpstreamTimeout,
     UpstreamUnreachable,
 )
-from headgate.layers.limit import TargetLimits, limit
+from headgate.lanes import Lanes, TargetLimits
+from headgate.layers.limit import limit
 from headgate.stream import Chunks
 from headgate.types import Call, Invocation, Reply, Service, Target, Usage
 
@@ -44,9 +45,8 @@ class Scene:
             {"p": rate},
             frozenset({keyed}),
         )
-        layer: Any = limit(limits, LoopClock())(self.upstream)
-        self.ask: Service = layer
-        self.lanes: Mapping[str, Any] = layer.__self__._lanes
+        self.lanes = Lanes(limits, LoopClock())
+        self.ask: Service = limit(self.lanes, LoopClock())(self.upstream)
 
     async def outcomes(self, *calls: Call) -> list[str]:
         """How calls end that are made at once."""
@@ -54,7 +54,7 @@ class Scene:
         return [str(end.status) if isinstance(end, Reply) else type(end).__name__ for end in ended]
 
     def assert_at_rest(self) -> None:
-        for _, lane in self.lanes["p"].items():
+        for lane in self.lanes.items("p"):
             assert (lane.concurrency.in_flight, lane.waiting, lane.rate.pending) == (0, 0, 0)
 
 
@@ -272,9 +272,8 @@ def test_very_many_models_do_not_take_more_and_more_memory() -> None:
         scene.upstream.took_s = 0.0
         for number in range(5_000):
             await scene.ask(a_call(model=f"m{number}"))
-        lanes = scene.lanes["p"]
-        assert len(lanes) == 4_096
-        assert lanes.shared is not None, "none of them could be forgotten within its minute"
+        # One more is shared: none of them could be forgotten within its minute.
+        assert len(scene.lanes.items("p")) == 4_097
 
     run(scene())
 
@@ -311,7 +310,28 @@ def test_places_and_reservations_return_to_the_baseline(seed: int) -> None:
         await asyncio.gather(*tasks, return_exceptions=True)
         scene.assert_at_rest()
         await asyncio.sleep(120)
-        (lane,) = [lane for _, lane in scene.lanes["p"].items()]
+        (lane,) = scene.lanes.items("p")
         assert lane.is_idle(asyncio.get_running_loop().time())
+
+    run(scene())
+
+
+def test_the_occupancy_of_a_target_is_that_of_all_its_credentials() -> None:
+    async def scene() -> None:
+        upstream, clock = Upstream(), LoopClock()
+        upstream.took_s = 0.1
+        limits = TargetLimits(
+            ConcurrencySettings(limit_start=3, limit_max=3), LineSettings(10, 1.0), {"p": NO_RATE}
+        )
+        lanes = Lanes(limits, clock)
+        ask = limit(lanes, clock)(upstream)
+        assert lanes.occupancy() == {}
+        calls = [a_call(ALICE), a_call(ALICE), a_call(BOB), a_call(ALICE, "other")]
+        tasks = [asyncio.ensure_future(ask(call)) for call in calls]
+        await asyncio.sleep(0.05)
+        model, other = calls[0].target.model, calls[-1].target.model
+        assert lanes.occupancy() == {("p", model): (3, 6), ("p", other): (1, 3)}
+        await asyncio.gather(*tasks)
+        assert lanes.occupancy() == {("p", model): (0, 6), ("p", other): (0, 3)}
 
     run(scene())

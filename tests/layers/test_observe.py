@@ -36,7 +36,7 @@ class Scene:
 
     def __init__(self) -> None:
         self.clock = FakeClock()
-        self.metrics = Metrics()
+        self.metrics = Metrics(listed=["m"])
         self.ledger = Ledger(Prices(Config()), self.clock)
 
     def ask(self, answer: Reply | BaseException, call: Call = CALL) -> Reply:

@@ -14,7 +14,7 @@ from headgate.providers.http import http_service
 from headgate.providers.settings import ProviderConfig
 from headgate.providers.wire_client import open_wire
 from headgate.stream import Chunks, Whole
-from headgate.testing import Answer, Cut, FakeProvider, Hang, Status
+from headgate.testing import Answer, Cut, FakeClock, FakeProvider, Hang, Status
 from headgate.types import Call, Headers, Invocation, Reply, Secret, Target, WireRequest
 
 CHAT = b'{"model":"m","messages":[{"role":"user","content":"q"}]}'
@@ -48,7 +48,7 @@ def ask(
     async def run() -> Any:
         wire = open_wire(config)
         try:
-            reply = await http_service(config, wire)(call)
+            reply = await http_service(config, wire, FakeClock())(call)
             return reply if read is None else await read(reply)
         finally:
             await wire.aclose()

@@ -24,8 +24,8 @@ from headgate.layers.settings import BreakerConfig, LimitsConfig, RetryConfig
 from headgate.types import Controls, Reply, Route, Target
 
 CALLERS = 1_000
-ONCE = RetryConfig(attempts=1)
 LEASE_S = 605.0
+ONCE = RetryConfig(attempts=1, deadline=10 * LEASE_S)
 SOON_S = 5.0
 """What who is refused for a probe is told, where nobody knows how long that takes."""
 LATE = 10_000

@@ -39,7 +39,7 @@ def a_stack(bottom: Service, limits: LimitsConfig, **more: Any) -> Service:
     clock = LoopClock()
     config = Config(limits=limits, providers={"p": ProviderConfig(**more), "q": ProviderConfig()})
     tiers, metrics = Tiers(MemoryStore(), None, clock), Metrics()
-    throttled, limited = pipeline.limits(config, clock)
+    throttled, limited = pipeline.limits(pipeline.limiting(config, clock), clock)
     observed = pipeline.observed(metrics, Ledger(Prices(config), clock), clock)
     fill = Fill(tiers, clock, metrics)
     front = pipeline.front(config.cache, tiers, fill, clock, observed, throttled)

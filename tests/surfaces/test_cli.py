@@ -18,7 +18,7 @@ from headgate.surfaces.cli import COMMANDS, application, main
 
 PROGRAM = str(Path(sys.executable).with_name("headgate"))
 # Words of the contract that are commands of a later version.
-LATER = ("monitor", "batch", "simulate", "semantic", "generate", "keys")
+LATER = ("batch", "simulate", "semantic", "generate", "keys")
 
 
 def run(*words: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import socket
+import threading
+import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
@@ -52,6 +55,39 @@ def usual() -> Iterator[Gate]:
     gate = Gate(Config())
     yield gate
     gate.close()
+
+
+def test_what_was_sent_while_the_gateway_stood_still_is_not_too_late() -> None:
+    gate = Gate(Config(server=ServerConfig(header_timeout=1.0)))
+    try:
+        with RawClient(gate.port) as kept:
+            kept.send(HEALTH).until(b"}")
+            with standing_still_while_it_reads(gate, 2.5):
+                kept.send(HEALTH[:1])
+            kept.send(HEALTH[1:])
+            assert status_of(kept.until(b"}")) == 200
+    finally:
+        gate.close()
+
+
+@contextmanager
+def standing_still_while_it_reads(gate: Gate, for_s: float) -> Iterator[None]:
+    """Its loop stands still for so long after this block, between reading and its timers."""
+    begun = threading.Event()
+    here, there = socket.socketpair()
+
+    def stand_still() -> None:
+        gate.loop.remove_reader(there)
+        begun.set()
+        time.sleep(for_s)
+
+    with here, there:
+        gate.loop.call_soon_threadsafe(gate.loop.add_reader, there, stand_still)
+        yield
+        # What was sent in the block is read by the time this comes.
+        assert gate.get("/healthz").status == 200
+        here.send(b"!")
+        assert begun.wait(10)
 
 
 @pytest.mark.parametrize("sent", [b"", b"POST /v1/chat/comp", b"GET / HTTP/1.1\r\nhost: x\r\n",

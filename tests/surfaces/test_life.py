@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import signal
 import socket
@@ -17,7 +18,15 @@ from rawclient import RawClient, question
 
 from headgate.config import Config, ServerConfig
 from headgate.surfaces.connection import Connections, limits_of
-from headgate.surfaces.life import Life, begin, hold_signals, release_signals, uvicorn_settings
+from headgate.surfaces.life import (
+    COLLECT_EVERY,
+    Life,
+    begin,
+    hold_signals,
+    release_signals,
+    settle,
+    uvicorn_settings,
+)
 from headgate.surfaces.reload import Source
 from headgate.testing import FakeProvider, Hang
 
@@ -216,3 +225,15 @@ def test_uvicorn_is_told_to_keep_to_itself_what_requests_hold() -> None:
     assert not settings.proxy_headers, "anybody could claim to be this machine"
     asyncio.run(life._gateway.runtime.aclose())
     assert isinstance(life, Life)
+
+
+def test_what_is_loaded_is_left_alone_by_the_collector() -> None:
+    before = gc.get_threshold()
+    loaded: list[object] = []
+    try:
+        settle()
+        assert gc.get_threshold()[0] == COLLECT_EVERY
+        assert not any(known is loaded for known in gc.get_objects())
+    finally:
+        gc.unfreeze()
+        gc.set_threshold(*before)

@@ -26,12 +26,19 @@ ROOMS = {
     "events": "core stream types errors",
     # What an attempt came to, and what stands between a call and a target.
     "attempts": "core events stream types errors",
-    "guards": "core types errors clock",
+    "guard_refusals": "core errors",
+    "guards": "guard_refusals core types errors clock",
     # What a call takes of a rate, and who waits for a place.
     "spending": "attempts core stream types",
     "lanes": "core errors clock",
     # What a call costs: its account, and the books of the process.
-    "account": "core spending stream types",
+    "account": "trail core spending stream types",
+    "trail": "core types",
+    # The log of calls: what happened to each, and why; it writes nothing.
+    "calllog": "calllog account trail core stream types clock",
+    # Whoever looks at the numbers every so often.
+    "monitor": "webhook core errors clock",
+    "webhook": "core errors",
     "ledger": "account stores.base core types clock",
     "reshape": "core stream types",
     "joining": "joining stream types errors",
@@ -46,8 +53,8 @@ ROOMS = {
     "layers.fallback": "layers.hedge attempts guards core errors clock types",
     "layers.settings": "layers.cache_settings core",
     "layers.cache_settings": "core types",
-    "layers": "account ledger stores.base stores.tiers joining events attempts guards spending "
-    "lanes reshape core stream metrics types errors clock",
+    "layers": "account trail calllog ledger stores.base stores.tiers joining events attempts "
+    "guards spending lanes reshape core stream metrics types errors clock",
     "providers.settings": "core types",
     "providers.wire": "types",
     "providers.wire_client": "providers.settings providers.wire providers.wire_aiohttp",
@@ -61,31 +68,42 @@ ROOMS = {
     # A call on its way in.
     "portal": "stream types errors",
     "invocation": "portal config core types",
+    "decorating": "invocation",
     "routing": "config providers.settings types errors",
-    "admission": "admission routing config layers.settings providers.settings core types errors",
+    "admission": "admission routing config layers.settings layers.cache_settings "
+    "providers.settings core types errors",
     # What tokens cost; the table of prices is loaded off the path of calls.
     "pricing": "pricing routing config providers.settings core clock",
     # The stack, and what keeps it running.
     "resilience_settings": "config layers.settings providers.settings core types",
-    "pipeline": "ledger layers joining providers stores.tiers guards resilience_settings config "
-    "metrics core types clock",
+    "pipeline": "lanes ledger calllog layers joining providers stores.tiers guards "
+    "resilience_settings config metrics core types clock",
     "runtime_numbers": "layers.settings stores.base",
     "guard_numbers": "guards core",
-    "runtime_parts": "ledger pricing stores.ledger pipeline config providers.settings "
-    "providers.wire providers.wire_client stores.base stores.memory stores.sqlite stores.tiers "
-    "types clock",
+    "runtime_parts": "ledger calllog layers.cache_settings pricing stores.ledger pipeline config "
+    "providers.settings providers.wire providers.wire_client stores.base stores.memory "
+    "stores.sqlite stores.tiers types clock",
     # It makes the transport of the SDKs when one is asked for: no other room imports a surface.
-    "runtime": "runtime_numbers runtime_parts guard_numbers guards pipeline admission invocation "
-    "portal layers.cache layers.fill config metrics stream types errors clock surfaces.transport",
+    "runtime": "decorating monitor runtime_numbers runtime_parts guard_numbers guards pipeline "
+    "admission invocation portal layers.cache layers.fill config metrics stream types errors clock "
+    "surfaces.transport",
     # For users' own tests; nothing of headgate needs them.
     "testing_server": "types",
     "testing_steps": "testing_server providers.fake types",
     "faultserver": "faultserver testing_server testing_steps providers.fake core clock",
     "testing": "testing_server testing_steps faultserver core",
+    # What is counted, over all workers: they share a file of their own.
+    "stores.numbers": "stores.sqlite_file core errors",
+    "surfaces.counting": "runtime guards metrics config core",
+    "surfaces.numbers": "surfaces runtime stores.numbers core errors",
+    "surfaces.exposition": "surfaces stores.numbers core",
+    "surfaces.statistics": "surfaces metrics stores.numbers core",
     # Thin: translate, call Runtime, translate back.
-    "surfaces": "surfaces runtime admission config config_file stream core types errors",
-    "surfaces.cli": "surfaces runtime pricing stores.base stores.ledger config config_file core "
-    "types errors demo generate",
+    "surfaces": "surfaces runtime calllog admission config config_file stream core types errors",
+    # It notes when something was logged.
+    "surfaces.logs": "surfaces calllog config core clock",
+    "surfaces.cli": "surfaces runtime monitor clock pricing stores.base stores.ledger config "
+    "config_file core types errors demo generate",
     # What generated backends call: the operations and the spelling of the gateway, without it.
     "backend": "backend surfaces.operations surfaces.readiness surfaces.provenance "
     "surfaces.dialect runtime admission config_file stream core types errors",

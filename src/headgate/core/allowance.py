@@ -79,7 +79,8 @@ class Allowance:
     """
 
     __slots__ = (
-        "attempts", "attempts_left", "deadline_s", "denied", "is_repeatable", "retry_after_max_s",
+        "attempts", "attempts_left", "deadline_s", "denied", "is_repeatable", "name",
+        "retry_after_max_s",
     )  # fmt: skip
 
     def __init__(
@@ -93,6 +94,8 @@ class Allowance:
         self.denied = ""
         """Why the last failure was not tried again; kept by who asked."""
         self.attempts_left = settings.attempts_max
+        self.name = b""
+        """What its attempts are known by, for providers that want a call to have a name."""
         self.deadline_s = deadline_s
         self.is_repeatable = is_repeatable
         self.retry_after_max_s = settings.retry_after_max_s

@@ -33,7 +33,8 @@ its client left."""
 
 # No status said that it is free, and no usage what it cost.
 _LET_GO = frozenset({"left", "deadline"})
-_GARBLED = "bad_payload"
+# Answered, only that we could not use it: it was made, and is billed.
+_UNUSABLE = frozenset({"bad_payload", "reply_too_large"})
 
 
 class Attempt(Struct, frozen=True):
@@ -99,7 +100,7 @@ def billed_row(attempt: Attempt, end: str, *, is_answer: bool = False) -> Row | 
     """
     outcome = attempt.outcome
     kind = ANSWER if is_answer else _kind(outcome, end)
-    is_known = outcome.kind == OK and attempt.usage != NO_USAGE
+    is_known = outcome.kind == OK and is_counted(attempt.usage, attempt.estimate)
     usage = attempt.usage
     if kind != RETRY and not is_known:
         usage = _at_least(attempt.usage, attempt.estimate)
@@ -109,6 +110,11 @@ def billed_row(attempt: Attempt, end: str, *, is_answer: bool = False) -> Row | 
     tokens = tokens_of(usage)
     row = Row(kind, attempt.target, tokens, None, is_estimated=is_estimated, tier=attempt.tier)
     return priced_row(row, attempt.price)
+
+
+def is_counted(usage: Usage, estimate: Usage) -> bool:
+    """Whether a provider that was heard to the end has counted: the answer too, if it said any."""
+    return usage != NO_USAGE and (usage.tokens_out > 0 or not estimate.tokens_out)
 
 
 def spared_row(spared: Spared, calls: int = 1) -> Row:
@@ -155,7 +161,7 @@ def _kind(outcome: Outcome, end: str) -> str:
     """Of an attempt whose answer the client did not receive."""
     if outcome.kind == OK or outcome.reason in _LET_GO:
         return HEDGE_WASTE if end == ANSWERED else ABANDONED
-    is_open = outcome.uncertain or outcome.reason == _GARBLED
+    is_open = outcome.uncertain or outcome.reason in _UNUSABLE
     return AT_RISK if is_open else RETRY
 
 

@@ -12,6 +12,7 @@ ran out unnoticed failed at the moment its lease ended.
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import replace
 
 from headgate.core.breaker_settings import BreakerSettings
 from headgate.core.outcome import FAULT, IGNORED, LOCAL, OK, REMOTE, SILENT, Outcome
@@ -108,10 +109,11 @@ class Breaker:
         A stream may last for minutes, and nobody else would be admitted meanwhile. A fault later on
         still counts: against HALF_OPEN, or in the window of the CLOSED that this vote led to.
         """
-        if self.state != HALF_OPEN or permit.ended or permit.voted:
+        if self.state != HALF_OPEN:
             return
         self._end_leases(now_s)
-        if permit.epoch == self.epoch and permit.probe in self._probes:
+        is_first = not (permit.ended or permit.voted)
+        if is_first and permit.epoch == self.epoch and permit.probe in self._probes:
             del self._probes[permit.probe]
             permit.voted = True
             self._vote(slow, now_s)
@@ -143,11 +145,12 @@ class Breaker:
 
     def reconfigure(self, settings: BreakerSettings, now_s: float) -> None:
         """Other settings from now on. The state stays; what was counted in it begins anew, because
-        numbers gathered under other limits say nothing. Equal settings change nothing."""
-        if settings == self.settings:
-            return
+        numbers gathered under other limits say nothing. Another lease is for probes to come."""
+        counts_go_on = replace(settings, probe_lease_s=self.settings.probe_lease_s) == self.settings
         self._end_leases(now_s)
         self.settings = settings
+        if counts_go_on:
+            return
         self._needed = settings.calls_needed
         self.window = _window_of(settings, now_s)
         self._until_s = min(self._until_s, now_s + settings.open_max_s)

@@ -41,7 +41,7 @@ class ConcurrencySettings(Checked):
     """Bounds of an adaptive limit. Raises ConfigError with every number out of its range."""
 
     limit_min: Annotated[int, Bounds(1)] = 1
-    """It never falls below; after a breaker has closed it starts here."""
+    """It never falls below; after a breaker has closed it begins here."""
     limit_start: Annotated[int, Bounds(1)] = 20
     """Where it starts otherwise."""
     limit_max: Annotated[int, Bounds(1)] = 200
@@ -65,12 +65,13 @@ class Slot(Struct):
 class Concurrency:
     """The adaptive limit of one deployment and credential."""
 
-    __slots__ = ("_settings", "in_flight", "limit")
+    __slots__ = ("_room", "_settings", "in_flight", "limit")
 
     def __init__(self, settings: ConcurrencySettings) -> None:
         self._settings = settings
         self.limit = settings.limit_start
         self.in_flight = 0
+        self._room = 0
 
     def enter(self) -> Slot | None:
         """A place, or None. Every place must come back to `leave`."""
@@ -88,14 +89,26 @@ class Concurrency:
         slot.ended = True
         settings = self._settings
         if outcome.is_drop:
+            self._room = 0
             self.limit = max(settings.limit_min, int(self.limit * settings.decrease))
         elif outcome.kind == OK and self.in_flight * 2 >= self.limit:
             self.limit = min(settings.limit_max, self.limit + 1)
         self.in_flight -= 1
 
     def restart(self) -> None:
-        """Slow start, when the breaker has closed: what was learned was about another time."""
+        """A slow start, when the breaker has closed: from the least on, until there is as much room
+        as before, or a drop."""
+        self._room = max(self._room, self.limit)
         self.limit = self._settings.limit_min
+
+    def grow(self) -> bool:
+        """Twice the room, as a part of a slow start is over. Whether it goes on."""
+        if self.limit < self._room:
+            self.limit = min(self._room, self.limit * 2)
+        if self.limit < self._room:
+            return True
+        self._room = 0
+        return False
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,13 @@ BUCKETS_MS: tuple[tuple[int, float], ...] = tuple(
 )
 """Counter index and upper bound of the 26 buckets that /metrics shows."""
 
+BUCKETS = len(BUCKETS_MS) + 1
+"""Buckets of /metrics, the one without an upper bound too."""
+COARSE: tuple[int, ...] = tuple(
+    bisect_left([index for index, _ in BUCKETS_MS], index) for index in range(SIZE)
+)
+"""Which of those buckets each counter belongs to."""
+
 
 def place(latency_ms: float) -> int:
     """Index of the counter for `latency_ms`; 0.15 us."""
@@ -75,6 +82,18 @@ def _find(counts: Sequence[int], start: int, rank: int) -> int:
         if rank <= 0:
             return index
     raise ValueError("the rank is beyond the last counter")
+
+
+def place_coarse(latency_ms: float) -> int:
+    """Index of the bucket of /metrics for `latency_ms`."""
+    return COARSE[bisect_left(BOUNDS_MS, latency_ms)]
+
+
+def coarse(counts: Sequence[int]) -> list[int]:
+    """Values in each bucket of /metrics, from those in each counter."""
+    ends = [index + 1 for index, _ in BUCKETS_MS]
+    starts = [0, *ends]
+    return [sum(counts[start:end]) for start, end in zip(starts, [*ends, SIZE], strict=True)]
 
 
 def buckets(counts: Sequence[int]) -> list[tuple[float, int]]:

@@ -153,10 +153,3 @@ def timed(outcome: Outcome, took_s: float, limit_s: float | None) -> Outcome:
     if limit_s is None or took_s <= limit_s or outcome.slow:
         return outcome
     return structs.replace(outcome, slow=True)
-
-
-def of_deadline(elapsed_s: float, attempt_timeout_s: float) -> Outcome:
-    """An attempt that was ended by a time limit: the target's fault if it had all the time that an
-    attempt gets, nobody's if the caller gave it less. Otherwise a caller with deadlines of a
-    millisecond opens the breaker for everyone."""
-    return OUTCOMES["total_timeout" if elapsed_s >= attempt_timeout_s else "deadline"]

@@ -6,6 +6,7 @@ are in use, further keys share one. Not thread-safe: the caller holds a lock.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Hashable, ItemsView
 from typing import Generic, TypeVar
 
@@ -32,7 +33,7 @@ class Registry(Generic[K, T]):
         self._make = make
         self._is_idle = is_idle
         self._size_max = size_max
-        self._values: dict[K, T] = {}
+        self._values: OrderedDict[K, T] = OrderedDict()
         self.shared: T | None = None
         """What keys share for which there was no place."""
         self.evictions = 0
@@ -40,13 +41,30 @@ class Registry(Generic[K, T]):
 
     def get(self, key: K, now_s: float) -> T:
         """The value of `key`. At most `_LOOKED_AT_MAX` values are asked whether they are idle."""
-        value = self._values.pop(key, None)
-        if value is None:
-            if len(self._values) >= self._size_max and not self._evict(now_s):
-                return self._share(now_s)
-            value = self._make(key, now_s)
-        self._values[key] = value
+        value = self._values.get(key)
+        if value is not None:
+            # Never out of it, not even for a moment: others may look.
+            self._values.move_to_end(key)
+            return value
+        if len(self._values) >= self._size_max and not self._evict(now_s):
+            return self._share(now_s)
+        value = self._values[key] = self._make(key, now_s)
         return value
+
+    def adopt(self, before: Registry[K, T], keeps: Callable[[K], bool]) -> list[T]:
+        """Takes over what `before` holds under keys that `keeps` approves, and returns it. It may
+        be in use meanwhile, by another thread: what is added to it later is not taken over."""
+        kept = {key: value for key, value in before._snapshot() if keeps(key)}
+        self._values |= kept
+        return list(kept.values())
+
+    def _snapshot(self) -> list[tuple[K, T]]:
+        while True:
+            try:
+                return list(self._values.items())
+            except RuntimeError:
+                # Something was added while we looked.
+                continue
 
     def items(self) -> ItemsView[K, T]:
         """Keys and values, the least recently used first; without the shared one."""
@@ -60,11 +78,11 @@ class Registry(Generic[K, T]):
         that the next search begins behind them."""
         for _ in range(min(_LOOKED_AT_MAX, len(self._values))):
             key = next(iter(self._values))
-            value = self._values.pop(key)
-            if self._is_idle(value, now_s):
+            if self._is_idle(self._values[key], now_s):
+                del self._values[key]
                 self.evictions += 1
                 return True
-            self._values[key] = value
+            self._values.move_to_end(key)
         return False
 
     def _share(self, now_s: float) -> T:

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
-from headgate.core.booking import ANSWER, AT_RISK, AVOIDED, KINDS, OVERHEAD, Row, count
+from headgate.core.booking import ANSWER, AT_RISK, AVOIDED, KINDS, OVERHEAD, Row
 
 MODELS_MAX = 100
 """Models with sums of their own; rows of any further one are added up under `other`."""
@@ -27,6 +27,16 @@ class Sum(Struct):
     unpriced: int = 0
     """Calls whose price nobody knows: they add tokens and no money."""
     estimated_nanos: int = 0
+    estimated: int = 0
+    """Calls whose tokens nobody has counted to the end."""
+    plain_input: int = 0
+    cache_read: int = 0
+    cache_write: int = 0
+
+    @property
+    def output(self) -> int:
+        """Tokens of output; the other three classes are input."""
+        return self.tokens - self.plain_input - self.cache_read - self.cache_write
 
     def add(self, other: Sum) -> None:
         self.calls += other.calls
@@ -34,14 +44,27 @@ class Sum(Struct):
         self.nanos += other.nanos
         self.unpriced += other.unpriced
         self.estimated_nanos += other.estimated_nanos
+        self.estimated += other.estimated
+        self.plain_input += other.plain_input
+        self.cache_read += other.cache_read
+        self.cache_write += other.cache_write
 
 
 def sum_of(row: Row) -> Sum:
     """Of one row."""
-    nanos = row.cost_nanos
-    if nanos is None:
-        return Sum(row.calls, count(row.tokens), 0, row.calls, 0)
-    return Sum(row.calls, count(row.tokens), nanos, 0, nanos if row.is_estimated else 0)
+    nanos, calls, tokens = row.cost_nanos, row.calls, row.tokens
+    written = tokens.cache_write + tokens.cache_write_1h
+    return Sum(
+        calls,
+        tokens.input + tokens.cache_read + written + tokens.output,
+        nanos or 0,
+        calls if nanos is None else 0,
+        nanos or 0 if row.is_estimated else 0,
+        calls if row.is_estimated else 0,
+        tokens.input,
+        tokens.cache_read,
+        written,
+    )
 
 
 class Totals:
@@ -49,13 +72,29 @@ class Totals:
 
     def __init__(self, models_max: int = MODELS_MAX) -> None:
         self._models_max = models_max
+        self._unlisted = 0
+        self._listed: frozenset[str] = frozenset()
         self._sums: dict[str, dict[str, Sum]] = {}
+
+    def reserve(self, models: Iterable[str]) -> None:
+        """These models have sums of their own whatever other names are asked for."""
+        self._listed |= frozenset(models)
 
     def add(self, model: str, kind: str, amount: Sum) -> None:
         """Books `amount`."""
-        if model not in self._sums and len(self._sums) >= self._models_max:
-            model = OTHER
+        if model not in self._sums and model not in self._listed and model != OTHER:
+            if self._unlisted >= self._models_max:
+                model = OTHER
+            else:
+                self._unlisted += 1
         self._sums.setdefault(model, {}).setdefault(kind, Sum()).add(amount)
+
+    def by_model(self) -> dict[str, dict[str, Sum]]:
+        """By model and kind; neither the tables nor the sums change any more."""
+        return {
+            model: {kind: structs.replace(one) for kind, one in sums.items()}
+            for model, sums in self._sums.items()
+        }
 
     def by_kind(self) -> dict[str, Sum]:
         """Over all models."""

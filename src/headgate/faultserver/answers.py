@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from headgate.core.sse import parse_event
 from headgate.core.verdict import usage_in
 from headgate.faultserver.marks import Mark, alias_of, credential_in, tenant_of
 from headgate.providers.fake import error_answer, fake_reply
@@ -67,14 +68,21 @@ def tokens_out_of(content: bytes) -> int:
 def said_chars(piece: bytes) -> int:
     """Characters of text or tool arguments in one event of a stream of any dialect; 0 for what is
     no such event."""
-    _, found, line = piece.partition(b"data: ")
-    if not found:
-        return 0
+    return sum(map(len, _texts(_object(parse_event(piece)[1]))))
+
+
+def is_refusal(content: bytes) -> bool:
+    """Whether this whole answer is an error, which is not billed whatever its status is."""
+    return bool(_object(content).get("error"))
+
+
+def _object(content: bytes) -> Mapping[str, Any]:
+    """The JSON object in `content`; an empty one for anything else."""
     try:
-        event = msgspec.json.decode(line.strip())
+        value = msgspec.json.decode(content)
     except (msgspec.MsgspecError, UnicodeError, RecursionError):
-        return 0
-    return sum(map(len, _texts(event))) if isinstance(event, dict) else 0
+        return {}
+    return value if isinstance(value, dict) else {}
 
 
 def _texts(event: Mapping[str, Any]) -> list[str]:

@@ -6,7 +6,14 @@ import asyncio
 import http
 from collections.abc import Callable, Iterator, Mapping
 
-from headgate.faultserver.answers import Prepared, error_event, ping, said_chars, tokens_out_of
+from headgate.faultserver.answers import (
+    Prepared,
+    error_event,
+    is_refusal,
+    ping,
+    said_chars,
+    tokens_out_of,
+)
 from headgate.faultserver.dice import Dice
 from headgate.faultserver.line import Ended, Outgoing
 from headgate.faultserver.toxics import (
@@ -92,6 +99,8 @@ class Flow:
         if not plan.streamed and plan.status < 400:
             # It was complete before it was sent, and is billed even if nobody reads it.
             self._note(tokens_out=sum(map(tokens_out_of, plan.pieces)))
+            if is_refusal(b"".join(plan.pieces)):
+                self._note(tokens_in=0)
 
     async def head(self, status: int, headers: Mapping[str, str], *, is_chunked: bool) -> None:
         """Status line and headers."""
@@ -185,6 +194,9 @@ class Flow:
             pass
 
     async def _fail(self, toxic: ErrorEvent) -> None:
+        if self._is_streamed and not self._said_chars:
+            # It came in place of an answer: nothing was done, and nothing is billed.
+            self._note(tokens_in=0)
         await self._payload(error_event(self._operation, toxic.status))
         if toxic.is_last:
             await self.end("clean")

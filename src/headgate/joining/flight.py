@@ -39,6 +39,7 @@ class Flight:
         on_closing: Callable[[Flight], None],
     ) -> None:
         self.key = call.key
+        self.model = call.model
         self.streamed = call.streamed
         self.thread_id = call.request.thread_id if isinstance(call.request, Invocation) else 0
         self._limits = limits

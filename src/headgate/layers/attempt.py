@@ -30,10 +30,10 @@ def attempt(first_token_s: Callable[[Call], float], keep_max_bytes: int, clock: 
     """Judges whole answers, opens streams up to their first content.
 
     `first_token_s` is how long a streamed call may take to that, in seconds from here; `NO_LIMIT_S`
-    for no limit of ours. A repeat has no longer than the call has left; the first attempt has the
-    limits of its wire. Streams up to `keep_max_bytes` are kept while they pass. Raises
-    UpstreamGarbled for a 200 that is no answer, UpstreamTimeout (first_token, deadline), and what
-    breaks a stream before it began.
+    for no limit of ours. No attempt has longer than its call has left, to its answer or its first
+    content. Streams up to `keep_max_bytes` are kept while they pass. Raises UpstreamGarbled for a
+    200 that is no answer, UpstreamTimeout (first_token, total, deadline), and what breaks a stream
+    before it began.
     """
 
     def layer(below: Service) -> Service:
@@ -48,7 +48,7 @@ def attempt(first_token_s: Callable[[Call], float], keep_max_bytes: int, clock: 
                 async with asyncio.timeout(min(limit_s, left_s)):
                     return await _tried(below, call, keep_max_bytes)
             except TimeoutError:
-                raise _too_late(limit_s, left_s) from None
+                raise _too_late(call, limit_s, left_s) from None
 
         return service
 
@@ -56,16 +56,19 @@ def attempt(first_token_s: Callable[[Call], float], keep_max_bytes: int, clock: 
 
 
 def _left_s(call: Call, now_s: float) -> float:
-    """Until the deadline of a call that has been tried before."""
-    allowance = call.allowance
-    is_repeat = allowance is not None and allowance.attempts > 1
-    return allowance.left_s(now_s) if is_repeat else math.inf
+    """Until the deadline of the call; infinity where nobody has set one."""
+    return math.inf if call.allowance is None else call.allowance.left_s(now_s)
 
 
-def _too_late(limit_s: float, left_s: float) -> UpstreamTimeout:
-    if left_s < limit_s:
-        return UpstreamTimeout("no answer within the deadline of the call", stage="deadline")
-    return UpstreamTimeout(f"no content within {limit_s:g} s", stage="first_token")
+def _too_late(call: Call, limit_s: float, left_s: float) -> UpstreamTimeout:
+    if left_s >= limit_s:
+        return UpstreamTimeout(f"no content within {limit_s:g} s", stage="first_token")
+    # The target's fault if it had all the time that a call gets, nobody's if its caller gave it
+    # less, or attempts before it had used it up: otherwise a caller with deadlines of a millisecond
+    # opens the breaker for everyone.
+    had_all = call.controls.deadline_s is None and call.allowance.attempts <= 1
+    message = "no answer within the deadline of the call"
+    return UpstreamTimeout(message, stage="total" if had_all else "deadline")
 
 
 async def _tried(below: Service, call: Call, keep_max_bytes: int) -> Reply:

@@ -111,6 +111,14 @@ class CacheConfig:
     """Settings of the semantic cache."""
 
 
+def ignored_fields(cache: CacheConfig) -> frozenset[str]:
+    """The fields of a request that are not part of its key."""
+    ignored = set(cache.ignore_fields)
+    if cache.scope == "user":
+        ignored -= {"user", "safety_identifier", "metadata"}
+    return frozenset(ignored)
+
+
 def policy_of(cache: CacheConfig, model: str) -> Policy:
     """What `cache` says of `model`: its own values where it has some, else the common ones."""
     own = cache.models.get(model)

@@ -38,17 +38,17 @@ class _Next(Enum):
     """Join or lead another call: this one was cancelled from outside."""
 
 
-def coalesce(limits: FlightLimits) -> Layer:
-    """The layer. Its table of flights belongs to one event loop; no await stands between looking a
-    flight up and joining it, and a flight leaves the table before its answer is told."""
-    return lambda below: _Coalescing(below, limits).ask
+def coalesce(limits: FlightLimits, flights: dict[bytes, Flight] | None = None) -> Layer:
+    """The layer. Its table of `flights` belongs to one event loop; no await stands between looking
+    one up and joining it, and a flight leaves the table before its answer is told."""
+    return lambda below: _Coalescing(below, limits, {} if flights is None else flights).ask
 
 
 class _Coalescing:
-    def __init__(self, below: Service, limits: FlightLimits) -> None:
+    def __init__(self, below: Service, limits: FlightLimits, flights: dict[bytes, Flight]) -> None:
         self._below = below
         self._limits = limits
-        self._flights: dict[bytes, Flight] = {}
+        self._flights = flights
         self._waits = Waits(self._flights)
 
     async def ask(self, call: Call) -> Reply:

@@ -24,19 +24,27 @@ def cost(below: Service) -> Service:
         account: Account | None = call.account
         if account is None or isinstance(call.request, Invocation):
             return await below(call)
+        trail = account.trail
+        attempt = None if trail is None else trail.begin(call.target.name)
 
         def over(outcome: Outcome, reply: Reply | None) -> None:
+            if trail is not None and attempt is not None:
+                trail.end(attempt, outcome, reply)
             if outcome.sent:
                 account.tried(_attempt(call, outcome, reply))
 
-        return await followed(below, call, over)
+        reply = await followed(below, call, over)
+        if trail is not None and attempt is not None:
+            trail.first(attempt)
+        return reply
 
     return service
 
 
 def _attempt(call: Call, outcome: Outcome, reply: Reply | None) -> Attempt:
     usage = NO_USAGE if reply is None else reported_usage(reply)
-    is_counted = outcome.kind == OK and usage != NO_USAGE
+    says_nothing = call.operation == "embeddings" and usage != NO_USAGE
+    is_counted = outcome.kind == OK and (usage.tokens_out > 0 or says_nothing)
     estimate = NO_USAGE if is_counted else _estimate(call, reply)
     tier = "" if reply is None else reported_tier(reply)
     return Attempt(call.target.name, outcome, usage, estimate, tier=tier)

@@ -11,16 +11,15 @@ from collections.abc import Iterable
 
 from msgspec.structs import replace
 
-from headgate.attempts import Kept, Tried, answered, failed, tried
+from headgate.attempts import Kept, Tried, aimed_at, answered, failed, tried
 from headgate.clock import Clock
 from headgate.core.allowance import BUDGET, Allowance, AllowanceSettings
 from headgate.core.balance import after, first, ordered
 from headgate.core.outcome import OK, OUTCOMES, Outcome
-from headgate.core.rewrite import renamed
 from headgate.errors import Refused
 from headgate.guards import Guards
 from headgate.layers.hedge import Hedging
-from headgate.types import Call, Invocation, Layer, Reply, Route, Service, WireRequest
+from headgate.types import Call, Invocation, Layer, Reply, Route, Service
 
 _REFUSED = replace(OUTCOMES["refused"], elsewhere="anywhere")
 
@@ -57,8 +56,12 @@ class _FallingBack:
         # Callables are their caller's business, and SDKs of this process try again by themselves.
         if isinstance(call.request, Invocation) or call.request.send is not None:
             return await self._below(call)
-        left = list(ordered(call.routes, self._seed, next(self._calls))) or [Route(call.target)]
         now_s = self._clock.monotonic()
+        routes = ordered(
+            call.routes, self._seed, next(self._calls),
+            lambda route: self._guards.standing(route.target, now_s),
+        )  # fmt: skip
+        left = list(routes) or [Route(call.target)]
         most_s = call.controls.deadline_s or self._deadline_s
         allowance = Allowance(self._settings, now_s + most_s, is_repeatable=call.repeatable)
         call = replace(call, allowance=allowance)
@@ -93,15 +96,17 @@ class _FallingBack:
     ) -> tuple[Tried, list[Route]]:
         """One attempt, and which routes it took: two where it was hedged."""
         following = after(route, _REFUSED, left)
-        sole = not any(self._is_open(call, other) for other in following)
+        asked_next = [other for other in following if self._is_open(call, other)]
+        sole, repeats = not asked_next, bool(call.allowance.attempts)
+        queues = repeats or all(other.role != route.role for other in asked_next)
 
         async def attempt(route: Route) -> Tried:
-            aimed = _aimed(call, route, sole=sole)
+            aimed = aimed_at(call, route, sole=sole, queues=queues)
             return await tried(self._below, aimed, self._clock.epoch())
 
         denied, call.allowance.denied = call.allowance.denied, ""
         try:
-            if sole or call.allowance.attempts:
+            if sole or repeats:
                 return await attempt(route), [route]
             return await self._hedging.ask(call, attempt, route, following)
         except Refused:
@@ -138,11 +143,3 @@ class _FallingBack:
 
     def _is_open(self, call: Call, route: Route) -> bool:
         return not self._guards.wait_s(call, route.target, self._clock.monotonic())
-
-
-def _aimed(call: Call, route: Route, *, sole: bool) -> Call:
-    """The call as it goes to one target, which has its own name for the model."""
-    target, request = route.target, call.request
-    if isinstance(request, WireRequest) and target.model != call.target.model:
-        request = replace(request, body=renamed(request.body, target.model))
-    return replace(call, target=target, request=request, sole=sole)

@@ -20,6 +20,7 @@ from headgate.events import Events, looked_at
 from headgate.metrics import Metrics
 from headgate.stores.tiers import Tiers
 from headgate.stream import Value, Whole
+from headgate.trail import note_not_stored, note_stored
 from headgate.types import NO_USAGE, Call, Entry, Reply, Service
 
 
@@ -81,12 +82,11 @@ class Fill:
 
     def _watch(self, call: Call, reply: Reply, generation: int) -> Reply:
         """A stream is looked at event by event, and kept when its terminal marker has passed."""
-        body = reply.body
+        body: Any = reply.body
         if not isinstance(body, Events):
-            looked = looked_at(call.operation, reply.status, body, self._entry_max_bytes)
-            if looked is None:
+            body = looked_at(call.operation, reply.status, body, self._entry_max_bytes)
+            if body is None:
                 return reply
-            body = looked
 
         def on_end(events: Events, error: BaseException | None) -> None:
             self._keep_stream(call, reply, events, error, generation)
@@ -116,14 +116,14 @@ class Fill:
         """Books the answer, and whether it is not to be stored."""
         if reply.usage is not NO_USAGE:
             self._metrics.record_usage(call.model, reply.usage)
-        reason = call.bypass or skip
-        if generation != self._tiers.generation:
-            reason = reason or "cleared"
+        is_cleared = generation != self._tiers.generation
+        reason = call.bypass or skip or ("cleared" if is_cleared else "")
         if not call.controls.may_store or reply.provenance.is_stand_in:
             reason = reason or ("stand_in" if call.controls.may_store else "no_store")
         if reason:
             with self._lock:
                 self._skipped[reason] += 1
+            note_not_stored(call, reason)
         return bool(reason)
 
     def _put(self, entry: Entry, reply: Reply) -> Reply:
@@ -131,6 +131,7 @@ class Fill:
         return replace(reply, provenance=replace(reply.provenance, stored=True))
 
     def _entry(self, call: Call, reply: Reply, content: bytes, kind: str, **more: Any) -> Entry:
+        note_stored(call, more["ttl_s"])
         return Entry(
             key=call.key,
             scope=call.scope,

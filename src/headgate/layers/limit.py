@@ -8,63 +8,49 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Mapping
-from typing import NamedTuple
 
 from headgate.clock import Clock
-from headgate.core.concurrency import ConcurrencySettings, LineSettings
 from headgate.core.estimate import estimated_tokens
 from headgate.core.fingerprint import sender_of
 from headgate.core.outcome import Outcome
 from headgate.core.permits import Refusal
-from headgate.core.rate import RateSettings
-from headgate.core.registry import Registry
 from headgate.errors import QueueFull, RateLimited
-from headgate.lanes import Lane
+from headgate.lanes import Lanes
 from headgate.spending import followed, give_back
 from headgate.types import Call, Layer, Reply, Service, WireRequest
 
 
-class TargetLimits(NamedTuple):
-    """The limits of every target; a provider that `rates` does not name has none."""
-
-    concurrency: ConcurrencySettings
-    line: LineSettings
-    rates: Mapping[str, RateSettings]
-    keyed: frozenset[str] = frozenset()
-    """Providers with a credential of their own: all clients share it."""
-
-
-def limit(limits: TargetLimits, clock: Clock) -> Layer:
+def limit(lanes: Lanes, clock: Clock) -> Layer:
     """The layer. Raises RateLimited and QueueFull, both before anything was sent.
 
     Only requests that go out over HTTP are limited: a callable that calls us again while it holds a
     place would wait for itself.
     """
-    return lambda below: _Limited(below, limits, clock).ask
+    return lambda below: _Limited(below, lanes, clock).ask
 
 
 class _Limited:
-    def __init__(self, below: Service, limits: TargetLimits, clock: Clock) -> None:
+    def __init__(self, below: Service, lanes: Lanes, clock: Clock) -> None:
         self._below = below
-        self._limits = limits
+        self._lanes = lanes
         self._clock = clock
-        self._lanes = {name: self._registry(rate) for name, rate in limits.rates.items()}
 
     async def ask(self, call: Call) -> Reply:
-        request = call.request
-        lanes = self._lanes.get(call.target.provider)
-        if lanes is None or not isinstance(request, WireRequest) or request.send is not None:
+        request, target = call.request, call.target
+        if not isinstance(request, WireRequest) or request.send is not None:
             return await self._below(call)
         now_s = self._clock.monotonic()
-        lane = lanes.get(self._key(call, request), now_s)
+        lane = self._lanes.get(target.provider, target.model, self._key(call, request), now_s)
+        if lane is None:
+            return await self._below(call)
         tokens = estimated_tokens(request.body) if lane.rate.counts_tokens else 0
         reservation = lane.rate.reserve(tokens, now_s)
         if isinstance(reservation, Refusal):
             message = f"{reservation.reason} per minute of {call.target.name} are used up"
             raise RateLimited(message, retry_after_s=reservation.retry_after_s)
         try:
-            slot = await lane.enter(_deadline_s(call, now_s))
+            # Who has another target need not wait for this one.
+            slot = await lane.enter(_deadline_s(call, now_s) if call.queues else 0.0)
         except (QueueFull, asyncio.CancelledError):
             lane.rate.release(reservation, self._clock.monotonic())
             raise
@@ -75,20 +61,12 @@ class _Limited:
 
         return await followed(self._below, call, over)
 
-    def _key(self, call: Call, request: WireRequest) -> tuple[str, bytes]:
-        """Model and credential: what providers count by."""
+    def _key(self, call: Call, request: WireRequest) -> bytes:
+        """The credential: providers count by it and by the model."""
         target = call.target
-        if target.credential or target.provider in self._limits.keyed:
-            return target.model, target.credential.encode()
-        return target.model, sender_of(request.credential)
-
-    def _registry(self, rate: RateSettings) -> Registry[tuple[str, bytes], Lane]:
-        limits = self._limits
-
-        def make(key: tuple[str, bytes] | None, now_s: float) -> Lane:
-            return Lane(limits.concurrency, limits.line, rate, self._clock)
-
-        return Registry(make, Lane.is_idle)
+        if target.credential or target.provider in self._lanes.limits.keyed:
+            return target.credential.encode()
+        return sender_of(request.credential)
 
 
 def _deadline_s(call: Call, now_s: float) -> float:

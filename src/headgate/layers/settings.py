@@ -86,7 +86,7 @@ class RetryConfig:
     hedge_budget: Annotated[float, Bounds(0, 1)] = 0.02
     """Second attempts per call at most; each may be billed."""
     deadline: Annotated[Seconds, Bounds(0, above=True)] = 600.0
-    """For one call with all its attempts, where the caller sets none (`headgate-deadline`)."""
+    """All attempts of a call, to its answer or first content, if `headgate-deadline` is not set."""
 
 
 @dataclass(frozen=True)
@@ -131,8 +131,8 @@ class LedgerConfig:
 class MetricsConfig:
     """`[metrics]`: how numbers are shown."""
 
-    naming: Literal["compat"] = "compat"
-    """Metric names on /metrics: the seed's own, unsuffixed."""
+    naming: Literal["compat", "standard", "both"] = "compat"
+    """Names on /metrics: those of the seed's queries (compat), Prometheus's usual ones, or both."""
 
 
 __all__ = [

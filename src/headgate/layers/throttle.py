@@ -17,22 +17,29 @@ from headgate.errors import RateLimited
 from headgate.spending import followed, give_back
 from headgate.types import Call, Layer, Reply, Service, WireRequest
 
+Clients = Registry[bytes, Rate]
+"""What each client has left of its minute; it may outlive a change of the configuration."""
 
-def throttle(settings: RateSettings, clock: Clock) -> Layer:
+
+def clients_under(settings: RateSettings) -> Clients:
+    """The rates of clients under `settings`, none of which is known yet."""
+    return Registry(lambda client, now_s: Rate(settings, now_s), Rate.is_idle)
+
+
+def throttle(settings: RateSettings, clock: Clock, clients: Clients | None = None) -> Layer:
     """The layer; none at all where nothing is limited. Raises RateLimited. Callables have no client
-    and no limit."""
+    and no limit. `clients` were made under `settings`; absent: new ones."""
     if settings.requests_per_min is None and settings.tokens_per_min is None:
         return lambda below: below
-    return lambda below: _Throttled(below, settings, clock).ask
+    known = clients_under(settings) if clients is None else clients
+    return lambda below: _Throttled(below, known, clock).ask
 
 
 class _Throttled:
-    def __init__(self, below: Service, settings: RateSettings, clock: Clock) -> None:
+    def __init__(self, below: Service, clients: Clients, clock: Clock) -> None:
         self._below = below
         self._clock = clock
-        self._rates: Registry[bytes, Rate] = Registry(
-            lambda client, now_s: Rate(settings, now_s), Rate.is_idle
-        )
+        self._rates = clients
 
     async def ask(self, call: Call) -> Reply:
         request = call.request

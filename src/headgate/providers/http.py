@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from headgate.clock import Clock
 from headgate.core.backoff import with_plain_wait
+from headgate.core.idempotency import HEADER, drawn_name, key_at
 from headgate.core.rewrite import with_stream_usage
 from headgate.errors import UpstreamGarbled
 from headgate.providers.settings import DEFAULT_BASE_URLS, ModelConfig, ProviderConfig
@@ -34,7 +36,7 @@ _HANDED_ON_PREFIXES = (b"x-ratelimit-", b"anthropic-ratelimit-")
 
 
 def http_service(
-    config: ProviderConfig, wire: Wire, limits: Mapping[str, WireLimits] | None = None
+    config: ProviderConfig, wire: Wire, clock: Clock, limits: Mapping[str, WireLimits] | None = None
 ) -> Service:
     """A Service that sends the call's bytes to its provider; `limits` by model where they differ
     from those of the provider."""
@@ -44,7 +46,7 @@ def http_service(
     usual_credential = next(iter(credentials.values()), ())
     usual = wire_limits(config)
     limits = limits or {}
-    redact = _redactor(config)
+    redact, naming = _redactor(config), _naming(config, clock)
 
     async def service(call: Call) -> Reply:
         request = call.request
@@ -53,12 +55,12 @@ def http_service(
         # A call that names none of our keys goes with the first: the client's is not for others.
         credential = credentials.get(call.target.credential) or usual_credential
         credential = credential or request.credential
-        headers = request.headers + credential
+        headers = request.headers + credential + naming(call, request.name)
         url = root + request.path
         body = request.body
         if call.streamed and config.ask_stream_usage and not call.usage_wanted:
             body = with_stream_usage(body)
-        within = limits.get(call.model, usual)
+        within = limits.get(call.settings_name, usual)
         answer = await wire.send(request.method, url, headers, body, within)
         if not 200 <= answer.status <= 599:
             await answer.aclose()
@@ -80,6 +82,23 @@ def http_service(
         return Reply(answer.status, handed_on, Whole(content), NO_USAGE, marked)
 
     return service
+
+
+def _naming(config: ProviderConfig, clock: Clock) -> Callable[[Call, bytes], Headers]:
+    """What all attempts of a call at this target are known by: its client's own key, else one of
+    ours where the provider is to have it."""
+
+    def naming(call: Call, given: bytes) -> Headers:
+        if given:
+            return ((HEADER, given),)
+        allowance = call.allowance
+        # What goes out without one is no call: the list of models, say.
+        if allowance is None or not config.idempotency_key:
+            return ()
+        allowance.name = allowance.name or drawn_name(clock.random(), clock.random())
+        return ((HEADER, key_at(allowance.name, call.target.name)),)
+
+    return naming
 
 
 def wire_limits(config: ProviderConfig, model: ModelConfig = _USUAL_MODEL) -> WireLimits:

@@ -47,6 +47,8 @@ class ProviderConfig:
     """Input and output, likewise; reserved by an estimate, then settled. Absent: no limit."""
     ask_stream_usage: bool = True
     """Ask for usage in streams (`stream_options`); who did not ask does not see the extra event."""
+    idempotency_key: bool = False
+    """Name each call (`Idempotency-Key`), for a provider that answers a repeat as it did before."""
     latency: Annotated[Seconds, Bounds(0)] = 0.0
     """`fake` only: how long it takes to answer."""
 

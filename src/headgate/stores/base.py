@@ -92,6 +92,11 @@ class FastStore(Store, Protocol):
 
     def peek(self, key: bytes, now_s: float, stale_s: float = 0.0) -> Entry | None: ...
 
+    @property
+    def evictions(self) -> int:
+        """Entries that made room for others so far."""
+        ...
+
 
 class Booked(Struct, frozen=True):
     """A row of the ledger, and whose it is."""

@@ -37,6 +37,10 @@ class MemoryStore:
         self._bytes = 0
         self._hits = self._misses = self._evictions = self._expirations = 0
 
+    @property
+    def evictions(self) -> int:
+        return self._evictions
+
     def peek(self, key: bytes, now_s: float, stale_s: float = 0.0) -> Entry | None:
         """As `get`, for the hot path: without the lock and without counting a hit or a miss.
 

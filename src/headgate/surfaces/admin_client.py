@@ -47,6 +47,10 @@ class AdminClient:
         found: list[dict[str, Any]] = self._ask("GET", path, wanted=("entries",))["entries"]
         return found
 
+    def calls(self, **asked: str) -> dict[str, Any]:
+        """Calls of the log, the last one first; keywords are those of `/api/calls`."""
+        return self._ask("GET", f"/api/calls?{urlencode(asked)}", wanted=("calls",))
+
     def clear(self, **selected: Any) -> int:
         """Removes (with `dry_run` counts) the selected answers and returns how many."""
         body = json.dumps(selected)

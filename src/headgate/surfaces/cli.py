@@ -26,6 +26,8 @@ COMMANDS: dict[str, Callable[[], Any]] = {
     "check": lambda: importlib.import_module("headgate.surfaces.cli_config"),
     "config": lambda: importlib.import_module("headgate.surfaces.cli_config"),
     "stats": lambda: importlib.import_module("headgate.surfaces.cli_stats"),
+    "calls": lambda: importlib.import_module("headgate.surfaces.cli_calls"),
+    "monitor": lambda: importlib.import_module("headgate.surfaces.cli_monitor"),
     "cache": lambda: importlib.import_module("headgate.surfaces.cli_cache"),
     "ledger": lambda: importlib.import_module("headgate.surfaces.cli_ledger"),
     "generate": lambda: importlib.import_module("headgate.surfaces.cli_generate"),

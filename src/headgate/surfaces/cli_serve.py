@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 from dataclasses import replace
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,6 +13,13 @@ import typer
 
 from headgate.config import Config
 from headgate.surfaces import terminal
+
+
+class LogFormat(StrEnum):
+    """How the gateway writes down what happens."""
+
+    TEXT = "text"
+    JSON = "json"
 
 
 def register(app: typer.Typer) -> None:
@@ -27,18 +35,23 @@ def serve(
     host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
     port: Annotated[int | None, typer.Option(min=0, max=65535, help="0 takes a free one.")] = None,
     workers: Annotated[int | None, typer.Option(min=1, max=64, help="Processes.")] = None,
+    log_format: Annotated[
+        LogFormat | None, typer.Option(help="Lines for people, or JSON, one object for each.")
+    ] = None,
 ) -> None:
     """Run the gateway (default http://127.0.0.1:4000) until SIGTERM or Ctrl-C."""
     files = importlib.import_module("headgate.config_file")
     server = importlib.import_module("headgate.surfaces.server")
     reload = importlib.import_module("headgate.surfaces.reload")
     loaded = files.load_or_default(config, os.environ)
-    changed = {"host": host, "port": port, "workers": workers}
+    changed: dict[str, Any] = {"host": host, "port": port, "workers": workers}
+    if log_format is not None:
+        changed["log_format"] = log_format.value
     given = {name: value for name, value in changed.items() if value is not None}
     settings: Config = replace(loaded.config, server=replace(loaded.config.server, **given))
 
-    def announce(url: str) -> None:
-        terminal.warn("\n".join(_greeting(url, settings, loaded)))
+    def announce(url: str) -> str:
+        return "\n".join(_greeting(url, settings, loaded))
 
     try:
         server.serve(settings, reload.Source(loaded.file, given), announce)

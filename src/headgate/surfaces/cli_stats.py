@@ -31,6 +31,8 @@ def stats(url: UrlOption = None, as_json: JsonOption = False) -> None:
         f"{metrics['total_calls']:,} calls, {metrics['total_errors']:,} errors; hit rate "
         f"{cache['hit_rate']:.1%} ({cache['hits']:,} hits, {cache['misses']:,} misses)"
     )
+    if numbers.get("workers"):
+        terminal.say(f"calls and money of {numbers['workers']} workers; the rest is one worker's")
     show_cache(cache)
     if metrics["by_model"]:
         columns = ("model", "calls", "hits", "tokens", "p50 ms", "p95 ms", "p99 ms", "errors")

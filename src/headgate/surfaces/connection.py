@@ -54,6 +54,7 @@ class Connections:
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
         self._is_looking = False
+        self._look_due_s = math.inf
 
     def __call__(
         self,
@@ -72,16 +73,24 @@ class Connections:
 
     def _look(self, state: ServerState, loop: asyncio.AbstractEventLoop) -> None:
         now_s = loop.time()
-        for connection in list(state.connections):
-            if isinstance(connection, Connection):
-                connection.look(now_s)
+        # After a standstill of ours what was sent meanwhile is not read yet: timers come first.
+        stood_still = now_s > self._look_due_s + self._look_every_s
+        if not stood_still:
+            for connection in list(state.connections):
+                if isinstance(connection, Connection):
+                    connection.look(now_s)
         self._is_looking = bool(state.connections)
         if self._is_looking:
             self._look_later(state, loop)
 
     def _look_later(self, state: ServerState, loop: asyncio.AbstractEventLoop) -> None:
+        self._look_due_s = loop.time() + self._look_every_s
+        loop.call_later(self._look_every_s, self._look, state, loop)
+
+    @property
+    def _look_every_s(self) -> float:
         shortest_s = min(self.limits.head_s, self.limits.body_s) / LOOKS
-        loop.call_later(min(LOOK_AT_LEAST_EVERY_S, shortest_s), self._look, state, loop)
+        return min(LOOK_AT_LEAST_EVERY_S, shortest_s)
 
 
 class Connection(Paced):

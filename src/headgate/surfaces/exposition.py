@@ -7,88 +7,117 @@ answer those queries as they are written; a `Counter` could not, because it appe
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from importlib.metadata import PackageNotFoundError, version
 
-from prometheus_client import CollectorRegistry
-from prometheus_client.core import Metric
 from prometheus_client.exposition import choose_encoder
-from prometheus_client.registry import Collector
 
-from headgate.runtime import Runtime
-from headgate.surfaces.exposition_breakers import breaker_families
+from headgate.core.tally import SHARED_STORE, SINCE, Levels, Tally, combined
+from headgate.stores.numbers import Told
+from headgate.surfaces.exposition_models import (
+    call_families,
+    compat_families,
+    duration_family,
+    money_families,
+    series_in,
+    sums_in,
+    token_families,
+)
+from headgate.surfaces.exposition_targets import target_families
+from headgate.surfaces.exposition_text import COUNTER, GAUGE, INFO, Family, labelled, written
+from headgate.surfaces.numbers import Numbers
 
-_HELP = {
-    "llm_calls": "Finished calls, hits and failures included.",
-    "llm_errors": "Failed calls, without the caller's own mistakes.",
-    "llm_cache_hits": "Calls answered by the cache.",
-    "llm_cache_misses": "Calls that consulted the cache in vain.",
-    "llm_tokens": "Tokens of upstream answers; a hit adds none.",
-    "llm_latency_ms": "Calls at or below a latency in milliseconds, hits included.",
-    "headgate_cache_entries": "Entries in a store.",
-    "headgate_cache_bytes": "Bytes of entries in a store.",
-    "headgate_cache_evictions_total": "Entries removed before their time to stay within a bound.",
-    "headgate_cache_store_skipped_total": "Answers that were not stored, by reason.",
-}
-
-
-class _Numbers(Collector):
-    """Reads the runtime at scrape time; nothing is recorded twice."""
-
-    def __init__(self, runtime: Runtime) -> None:
-        self._runtime = runtime
-
-    def collect(self) -> Iterator[Metric]:
-        stats = self._runtime.stats()
-        yield from self._calls()
-        yield from _cache(stats["cache"])
-        yield from breaker_families(stats["breakers"])
-
-    def _calls(self) -> Iterator[Metric]:
-        families = {name: Metric(name, text, "unknown") for name, text in _HELP.items()}
-        for row in self._runtime.metrics.series():
-            labels = {"model": row.model}
-            families["llm_calls"].add_sample("llm_calls", labels, row.calls)
-            families["llm_errors"].add_sample("llm_errors", labels, row.errors)
-            families["llm_cache_hits"].add_sample("llm_cache_hits", labels, row.hits)
-            families["llm_cache_misses"].add_sample("llm_cache_misses", labels, row.misses)
-            for kind, count in (("input", row.tokens_in), ("output", row.tokens_out)):
-                families["llm_tokens"].add_sample("llm_tokens", {**labels, "type": kind}, count)
-            for bound, count in row.latency_buckets:
-                bucket = {**labels, "le": str(bound)}
-                families["llm_latency_ms"].add_sample("llm_latency_ms", bucket, count)
-            last = {**labels, "le": "+Inf"}
-            families["llm_latency_ms"].add_sample("llm_latency_ms", last, row.calls)
-        yield from (family for name, family in families.items() if name.startswith("llm_"))
-
-
-def _cache(stats: dict[str, Any]) -> Iterator[Metric]:
-    entries = Metric("headgate_cache_entries", _HELP["headgate_cache_entries"], "gauge")
-    size = Metric("headgate_cache_bytes", _HELP["headgate_cache_bytes"], "gauge")
-    name = "headgate_cache_evictions"
-    evictions = Metric(name, _HELP[f"{name}_total"], "counter")
-    for store, tier in stats["tiers"].items():
-        entries.add_sample(entries.name, {"store": store}, tier["entries"])
-        size.add_sample(size.name, {"store": store}, tier["size_bytes"])
-        evictions.add_sample(f"{name}_total", {"store": store}, tier["evictions"])
-    name = "headgate_cache_store_skipped"
-    skipped = Metric(name, _HELP[f"{name}_total"], "counter")
-    for reason, count in stats["not_stored"].items():
-        skipped.add_sample(f"{name}_total", {"reason": reason}, count)
-    yield from (entries, size, evictions, skipped)
+COMPAT, STANDARD, BOTH = "compat", "standard", "both"
+_OPENMETRICS = "application/openmetrics-text"
 
 
 class Exposition:
-    """Renders /metrics in the format the scraper asks for."""
+    """Renders /metrics in the format the scraper asks for. `naming` is `metrics.naming`."""
 
-    def __init__(self, runtime: Runtime) -> None:
-        self._registry = CollectorRegistry(auto_describe=False)
-        self._registry.register(_Numbers(runtime))
+    def __init__(self, numbers: Numbers, naming: str) -> None:
+        self._numbers = numbers
+        self._naming = naming
+        self._version = _installed()
 
     def render(self, accept: str) -> tuple[bytes, bytes]:
         """Body and content type, by the scraper's Accept header; one that makes no sense gets what
-        one without gets."""
+        one without gets. May wait for a disk."""
         try:
-            encode, content_type = choose_encoder(accept)
+            _, content_type = choose_encoder(accept)
         except TypeError:  # The library compares the parts of a version as they come: "1.x", "abc".
-            encode, content_type = choose_encoder("")
-        return encode(self._registry), content_type.encode()
+            _, content_type = choose_encoder("")
+        families = shown(self._numbers.told(), self._naming, self._version)
+        body = written(families, openmetrics=content_type.startswith(_OPENMETRICS))
+        return body, content_type.encode()
+
+
+def _installed() -> str:
+    """The version; "unknown" where the source tree is used as it is, not installed."""
+    try:
+        return version("headgate")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def shown(told: Told, naming: str, installed: str) -> Iterator[Family]:
+    """Every family under the names of `naming`."""
+    totals, levels = told.totals, combined(told.levels)
+    rows, sums = series_in(totals), sums_in(totals)
+    if naming != STANDARD:
+        yield from compat_families(rows)
+    if naming != COMPAT:
+        yield duration_family(rows)
+    yield from call_families(rows)
+    yield from token_families(rows, sums)
+    yield from money_families(sums)
+    yield from _cache(totals, levels)
+    yield from target_families(totals, levels)
+    yield from _process(told, levels, installed)
+
+
+def _cache(totals: Tally, levels: Levels) -> Iterator[Family]:
+    entries = Family("headgate_cache_entries", "Entries in a store.", GAUGE)
+    size = Family("headgate_cache_bytes", "Bytes of entries in a store.", GAUGE)
+    for (kind, *values), value in levels.items():
+        if kind in ("store_entries", f"{SHARED_STORE}_entries"):
+            entries.add(labelled(store=values[0]), int(value))
+        elif kind in ("store_bytes", f"{SHARED_STORE}_bytes"):
+            size.add(labelled(store=values[0]), int(value))
+    evictions = Family("headgate_cache_evictions", "Entries removed from a store, by why: to stay "
+                       "within its bound, or because their time was over.", COUNTER)  # fmt: skip
+    integrity = Family("headgate_cache_integrity_fail", "Entries that did not verify.", COUNTER)
+    errors = Family("headgate_store_errors", "Reads and writes of a store that failed.", COUNTER)
+    skipped = Family("headgate_cache_store_skipped", "Answers that were not stored, by reason.",
+                     COUNTER)  # fmt: skip
+    for (kind, *values), counts in totals.items():
+        if kind == "skipped":
+            skipped.add(labelled(reason=values[0]), counts[0])
+        elif kind == "store":
+            store = labelled(store=values[0])
+            evictions.add(f'{store},reason="bound"', counts[0])
+            evictions.add(f'{store},reason="ttl"', counts[1])
+            integrity.add(store, counts[2])
+            errors.add(store, counts[3])
+    yield from (entries, size, evictions, integrity, errors, skipped)
+
+
+def _process(told: Told, levels: Levels, installed: str) -> Iterator[Family]:
+    build = Family("headgate_build", "What runs here.", INFO)
+    build.add(labelled(version=installed), 1)
+    loaded = Family("headgate_config_loaded_timestamp_seconds",
+                    "When the configuration in use was loaded; the oldest of all workers.",
+                    GAUGE)  # fmt: skip
+    if (SINCE,) in levels:
+        loaded.add("", levels[(SINCE,)])
+    ages = Family("headgate_metrics_flush_age_seconds",
+                  "Since a worker has added its numbers to those of all.", GAUGE)  # fmt: skip
+    for worker, age_s in sorted(told.ages_s.items()):
+        ages.add(labelled(worker=worker), round(age_s, 3))
+    overflow = Family("headgate_label_overflow",
+                      "Counts that went to `other` for want of a row.", COUNTER)  # fmt: skip
+    overflow.add(labelled(family="model"), totals_of(told, "overflow"))
+    yield from (build, loaded, ages, overflow)
+
+
+def totals_of(told: Told, family: str) -> int:
+    """The first number of everything in a family, added up."""
+    return sum(counts[0] for name, counts in told.totals.items() if name[0] == family)

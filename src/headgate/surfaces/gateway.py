@@ -18,6 +18,7 @@ from headgate.errors import BadRequest, Closed, HeadgateError, QueueFull, WrongM
 from headgate.runtime import Runtime
 from headgate.stream import Recorded, Whole, pieces
 from headgate.surfaces.dialect import dialect_of, error_body, error_headers, in_band_error
+from headgate.surfaces.numbers import Numbers
 from headgate.surfaces.operations import Answer, Operations
 from headgate.surfaces.provenance import hit_headers, provenance_headers
 from headgate.surfaces.readiness import Readiness
@@ -57,9 +58,9 @@ class Serving:
     """One runtime, what is asked of it for every request, and what it is busy with. A request that
     has begun under one stays with it."""
 
-    def __init__(self, runtime: Runtime, readiness: Readiness) -> None:
+    def __init__(self, runtime: Runtime, readiness: Readiness, numbers: Numbers) -> None:
         self.runtime = runtime
-        self.operations = Operations(runtime, readiness)
+        self.operations = Operations(runtime, readiness, numbers)
         self.read_head = runtime.admission.head
         self.body_max_bytes = runtime.config.server.body_max_bytes
         self.running = 0
@@ -69,11 +70,14 @@ class Serving:
 
 
 class Gateway:
-    """The ASGI application around one Runtime at a time, which it closes with itself."""
+    """The ASGI application around one Runtime at a time, which it closes with itself; `numbers` are
+    those of all workers, where there are several."""
 
-    def __init__(self, runtime: Runtime) -> None:
+    def __init__(self, runtime: Runtime, numbers: Numbers | None = None) -> None:
         self.readiness = Readiness()
-        self._serving = Serving(runtime, self.readiness)
+        self._numbers = numbers or Numbers()
+        self._numbers.follow(runtime)
+        self._serving = Serving(runtime, self.readiness, self._numbers)
         self._older: list[Serving] = []
         self._retiring: asyncio.Task[None] | None = None
         self._is_closing = False
@@ -118,7 +122,8 @@ class Gateway:
         """Requests that begin now are answered by `runtime`, the successor of the one before, which
         is retired when those that it has begun are answered. On the event loop that serves."""
         self._older.append(self._serving)
-        self._serving = Serving(runtime, self.readiness)
+        self._numbers.follow(runtime)
+        self._serving = Serving(runtime, self.readiness, self._numbers)
         self.door.adjust(_shed_settings(runtime))
         if self._retiring is None or self._retiring.done():
             self._retiring = asyncio.ensure_future(self._retire())
@@ -138,6 +143,7 @@ class Gateway:
         self._is_closing = True
         if self._retiring is not None:
             await self._retiring
+        await asyncio.to_thread(self._numbers.close)
         await self.runtime.aclose()
 
     # Requests.
@@ -201,6 +207,7 @@ class Gateway:
             if message["type"] == "lifespan.startup":
                 self.runtime.adopt(asyncio.get_running_loop())
                 self.door.watch()
+                self._numbers.start()
                 self.readiness.has_started = True
                 await send({"type": "lifespan.startup.complete"})
             else:

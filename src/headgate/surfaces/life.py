@@ -6,6 +6,7 @@ uvicorn stops a server by cancelling its tasks, which cuts streams in the middle
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 import socket
 from collections.abc import Callable
@@ -18,20 +19,43 @@ from headgate.runtime import Runtime
 from headgate.surfaces import terminal
 from headgate.surfaces.connection import Connection, Connections, limits_of
 from headgate.surfaces.gateway import Gateway
+from headgate.surfaces.logs import LogLines
+from headgate.surfaces.numbers import Numbers
 from headgate.surfaces.reload import Reload, Source
 
 ENDING_S = 5.0
 """How long an answer that was ended may take to reach a client that reads slowly."""
+COLLECT_EVERY = 10_000
+"""Objects more than there were, after which Python looks for cycles. After 700, its default, it
+takes a quarter of the time of a miss, and finds nothing: what a call leaves behind has none."""
 _LOOK_S = 0.05
 _HELD = frozenset({signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGQUIT})
 
 
-def begin(config: Config, source: Source, hurry_signal: int | None = None) -> Life:
-    """The server of one process; `source` is what a reload reads."""
-    gateway = Gateway(Runtime(config))
+def begin(
+    config: Config,
+    source: Source,
+    hurry_signal: int | None = None,
+    lines: LogLines | None = None,
+    numbers: Numbers | None = None,
+) -> Life:
+    """The server of one process; `source` is what a reload reads, `lines` where it is written down
+    what happens (without: stderr), `numbers` those that it shares with other processes."""
+    runtime = Runtime(config)
+    if lines is not None:
+        lines.follow(runtime.calls)
+    gateway = Gateway(runtime, numbers)
     connections = Connections(limits_of(config.server))
-    reload = Reload(gateway, source, terminal.warn)
+    reload = Reload(gateway, source, terminal.warn if lines is None else lines.say)
     return Life(uvicorn_settings(gateway, connections), gateway, connections, reload, hurry_signal)
+
+
+def settle() -> None:
+    """What is loaded now stays: the collector need not walk through it again for ever, and comes
+    less often."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(COLLECT_EVERY, *gc.get_threshold()[1:])
 
 
 def hold_signals() -> None:
@@ -54,6 +78,7 @@ def uvicorn_settings(gateway: Gateway, connections: Connections) -> uvicorn.Conf
         http=connections,  # type: ignore[arg-type]
         ws="none",
         lifespan="on",
+        log_config=None,
         log_level="warning",
         access_log=False,
         server_header=False,

@@ -16,9 +16,12 @@ from headgate.core.units import parse_duration
 from headgate.errors import BadRequest, UpstreamGarbled, WrongMethod
 from headgate.runtime import Runtime
 from headgate.stream import Whole
+from headgate.surfaces.calls import read_asked, shown_calls
 from headgate.surfaces.exposition import Exposition
 from headgate.surfaces.guard import require_admin
+from headgate.surfaces.numbers import Numbers, numbers_of
 from headgate.surfaces.readiness import Readiness
+from headgate.surfaces.statistics import over_workers
 from headgate.types import Entry, Headers, Selection
 
 JSON: Headers = ((b"content-type", b"application/json"),)
@@ -48,11 +51,14 @@ class Route(NamedTuple):
 class Operations:
     """Answers by exact path; anything else is 404, and each route says whom it serves."""
 
-    def __init__(self, runtime: Runtime, readiness: Readiness | None = None) -> None:
+    def __init__(
+        self, runtime: Runtime, readiness: Readiness | None = None, numbers: Numbers | None = None
+    ) -> None:
         self._readiness = readiness or Readiness()
         self._runtime = runtime
         self._server = runtime.config.server
-        self._exposition = Exposition(runtime)
+        self._numbers = numbers or numbers_of(runtime)
+        self._exposition = Exposition(self._numbers, runtime.config.metrics.naming)
         health = Route("GET", False, self._health)
         ready = Route("GET", False, self._ready)
         self.routes = {
@@ -62,7 +68,8 @@ class Operations:
             "/readyz": ready,
             "/health/readiness": ready,
             "/metrics": Route("GET", False, self._metrics),
-            "/api/metrics/llm": Route("GET", True, self._numbers),
+            "/api/metrics/llm": Route("GET", True, self._statistics),
+            "/api/calls": Route("GET", True, self._calls),
             "/api/admin/clear-cache": Route("POST", True, self._clear),
             "/api/admin/cache": Route("GET", True, self._list),
             "/api/admin/breakers": Route("POST", True, self._force),
@@ -87,7 +94,8 @@ class Operations:
         return Answer(200, b'{"status":"ok"}')
 
     async def _ready(self, scope: dict[str, Any], body: bytes) -> Answer:
-        status, report = self._readiness.report(self._runtime.checks)
+        checks = (*self._runtime.checks, self._numbers.problem)
+        status, report = self._readiness.report(checks)
         return Answer(status, msgspec.json.encode(report))
 
     async def _metrics(self, scope: dict[str, Any], body: bytes) -> Answer:
@@ -96,10 +104,21 @@ class Operations:
         text, content_type = await self._runtime.off_loop(render)
         return Answer(200, text, ((b"content-type", content_type),))
 
-    async def _numbers(self, scope: dict[str, Any], body: bytes) -> Answer:
+    async def _statistics(self, scope: dict[str, Any], body: bytes) -> Answer:
         # A disk tier is asked how much it holds, and may keep whoever asks waiting.
         numbers = await self._runtime.off_loop(self._runtime.stats)
-        return Answer(200, msgspec.json.encode({**numbers, "reload": self._readiness.reload()}))
+        if self._numbers.is_shared:
+            told = await self._runtime.off_loop(self._numbers.told)
+            numbers = over_workers(numbers, told)
+        process = self._runtime.calls.process()
+        more = {"reload": self._readiness.reload(), "process": process}
+        return Answer(200, msgspec.json.encode({**numbers, **more}))
+
+    async def _calls(self, scope: dict[str, Any], body: bytes) -> Answer:
+        """Calls of the log, the last one first; with `call` one of them."""
+        asked = read_asked(_query(scope["query_string"]))
+        shown = await self._runtime.off_loop(functools.partial(shown_calls, self._runtime, asked))
+        return Answer(200, msgspec.json.encode(shown))
 
     async def _clear(self, scope: dict[str, Any], body: bytes) -> Answer:
         """Removes what the JSON body selects; an empty body means everything."""

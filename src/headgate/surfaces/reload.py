@@ -20,7 +20,7 @@ from headgate.surfaces.gateway import Gateway
 from headgate.surfaces.guard import check_exposure
 from headgate.surfaces.readiness import Reloaded
 
-_FIXED = ("host", "port", "workers")
+_FIXED = ("host", "port", "workers", "log_format", "log_calls", "log_content")
 """Settings of [server] that a process keeps as it was started."""
 
 

@@ -6,37 +6,35 @@ This file owns the process. It decides nothing about calls.
 from __future__ import annotations
 
 import errno
-import gc
 import socket
 from collections.abc import Callable
 
 from headgate.config import Config
 from headgate.surfaces.guard import check_exposure
-from headgate.surfaces.life import begin, hold_signals, release_signals
+from headgate.surfaces.life import begin, hold_signals, release_signals, settle
+from headgate.surfaces.logs import logged
 from headgate.surfaces.reload import Source
 from headgate.surfaces.workers import Workers
 
 
-def serve(config: Config, source: Source, announce: Callable[[str], None] | None = None) -> None:
+def serve(config: Config, source: Source, announce: Callable[[str], str] | None = None) -> None:
     """Serves until SIGINT or SIGTERM, then drains running calls and returns.
 
-    `announce` is called once with the URL when connections are accepted (they are answered a moment
-    later). Call it from the main thread, which signals go to. With more than one worker each
-    process reads `source`, and so does SIGHUP. Raises ConfigError, and OSError where the address
-    cannot be listened on.
+    `announce` is asked once, with the URL, what to say when connections are accepted (they are
+    answered a moment later). Call it from the main thread, which signals go to. With more than one
+    worker each process reads `source`, and so does SIGHUP. Raises ConfigError, and OSError where
+    the address cannot be listened on.
     """
     check_exposure(config)
     hold_signals()
     server = config.server
-    with listen(server.host, server.port) as listener:
-        life = begin(config, source) if server.workers == 1 else None
-        # What is loaded now stays: the collector need not walk through it again for ever.
-        gc.collect()
-        gc.freeze()
+    with listen(server.host, server.port) as listener, logged(config) as lines:
+        life = begin(config, source, lines=lines) if server.workers == 1 else None
+        settle()
         if announce is not None:
-            announce(url_of(listener))
+            lines.say(announce(url_of(listener)))
         if life is None:
-            Workers(source.read(), listener, server.workers).run()
+            Workers(source.read(), listener, server.workers, lines.say).run()
         else:
             life.watch_signals()
             release_signals()

@@ -5,21 +5,24 @@ A worker is a process started afresh (`spawn`): threads and event loops do not s
 
 from __future__ import annotations
 
-import gc
 import multiprocessing
 import os
 import signal
 import socket
+import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
 from multiprocessing.context import SpawnProcess
+from pathlib import Path
 
 from headgate.errors import ConfigError
 from headgate.surfaces import terminal
-from headgate.surfaces.life import begin, hold_signals, release_signals
+from headgate.surfaces.life import begin, hold_signals, release_signals, settle
+from headgate.surfaces.logs import logged
+from headgate.surfaces.numbers import Numbers
 from headgate.surfaces.reload import Source
 
 RESTART_PAUSE_S = 0.2
@@ -31,23 +34,28 @@ sent the first one too."""
 
 
 class Workers:
-    """`count` processes that serve `listener` with what `source` has read."""
+    """`count` processes that serve `listener` with what `source` has read; `say` takes lines for
+    people."""
 
-    def __init__(self, source: Source, listener: socket.socket, count: int) -> None:
+    def __init__(
+        self, source: Source, listener: socket.socket, count: int, say: Callable[[str], None]
+    ) -> None:
+        self._say = say
         self._source = source
         self._listener = listener
         self._context = multiprocessing.get_context("spawn")
         self._count = count
-        self._workers: list[SpawnProcess] = []
+        self._workers: dict[int, SpawnProcess] = {}
         self._is_ending = False
+        self._numbers: Path | None = None
 
     def run(self) -> None:
         """Until a signal has ended all of them; in the main thread."""
-        with _signals() as arrived:
+        with _signals() as arrived, _numbers_file() as self._numbers:
             resource_tracker.ensure_running()
             self._start_missing()
             while self._workers:
-                wait([arrived, *(worker.sentinel for worker in self._workers)])
+                wait([arrived, *(worker.sentinel for worker in self._workers.values())])
                 for number in _read(arrived):
                     self._heed(number)
                 if self._forget_dead() and not self._is_ending:
@@ -58,10 +66,13 @@ class Workers:
         # Between fork and exec a signal would be taken for one of ours and be lost, and before a
         # worker has its handlers SIGHUP would end it: they wait until it unblocks them itself.
         hold_signals()
-        while len(self._workers) < self._count and not self._is_ending:
-            worker = self._context.Process(target=run_worker, args=(self._source, self._listener))
-            worker.start()
-            self._workers.append(worker)
+        for number in range(0 if self._is_ending else self._count):
+            if number not in self._workers:
+                # One that takes the place of another goes on under its number.
+                told = (self._source, self._listener, self._numbers, str(number))
+                worker = self._context.Process(target=run_worker, args=told)
+                worker.start()
+                self._workers[number] = worker
         release_signals()
 
     def _pause(self, arrived: socket.socket) -> None:
@@ -71,11 +82,11 @@ class Workers:
 
     def _forget_dead(self) -> bool:
         """Whether any has ended."""
-        dead = [worker for worker in self._workers if not worker.is_alive()]
-        for worker in dead:
-            self._workers.remove(worker)
+        dead = [number for number, worker in self._workers.items() if not worker.is_alive()]
+        for number in dead:
+            worker = self._workers.pop(number)
             if not self._is_ending:
-                terminal.warn(f"worker {worker.pid} ended ({worker.exitcode}); starting another")
+                self._say(f"worker {worker.pid} ended ({worker.exitcode}); starting another")
         return bool(dead)
 
     def _heed(self, number: int) -> None:
@@ -98,20 +109,23 @@ class Workers:
         self._source = source
 
     def _tell(self, number: int) -> None:
-        for worker in self._workers:
+        for worker in self._workers.values():
             if worker.pid is not None and worker.is_alive():
                 os.kill(worker.pid, number)
 
 
-def run_worker(source: Source, listener: socket.socket) -> None:
+def run_worker(
+    source: Source, listener: socket.socket, numbers_file: Path | None, name: str
+) -> None:
     """The life of one worker process, which is started with its signals held."""
-    life = begin(source.config(), source, _HURRY)
-    life.watch_signals()
-    gc.collect()
-    gc.freeze()
-    release_signals()
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    life.run(sockets=[listener])
+    config = source.config()
+    with logged(config) as lines:
+        life = begin(config, source, _HURRY, lines, Numbers(numbers_file, name))
+        life.watch_signals()
+        settle()
+        release_signals()
+        threading.Thread(target=_end_with_parent, daemon=True).start()
+        life.run(sockets=[listener])
 
 
 def _end_with_parent() -> None:
@@ -120,6 +134,19 @@ def _end_with_parent() -> None:
     if parent is not None:
         wait([parent.sentinel])
         os.kill(os.getpid(), signal.SIGTERM)
+
+
+@contextmanager
+def _numbers_file() -> Iterator[Path | None]:
+    """A file for the numbers of all workers, which begin at 0; None where there is no room."""
+    try:
+        folder = tempfile.TemporaryDirectory(prefix="headgate-", ignore_cleanup_errors=True)
+    except OSError as problem:
+        terminal.warn(f"each worker shows its own numbers only: {problem}")
+        yield None
+        return
+    with folder:
+        yield Path(folder.name, "numbers.db")
 
 
 @contextmanager

@@ -1,0 +1,153 @@
+"""The numbers of several processes added up in one SQLite file, made anew by whoever starts them.
+
+Nothing in it outlives the processes, so nothing is synced: a kill loses what a process had not
+added yet, a loss of power all of it. Every failure leaves here as StoreError.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from array import array
+from pathlib import Path
+
+import apsw
+import msgspec
+from msgspec import Struct
+
+from headgate.core.tally import Levels, Tally
+from headgate.errors import StoreError
+from headgate.stores.sqlite_file import create_private, folder_locked
+
+STALE_S = 5.0
+"""How long the gauges of a process count that does not say that it lives."""
+_BUSY_MS = 5000
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS totals (name BLOB PRIMARY KEY, counts BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS processes (
+    worker TEXT PRIMARY KEY, seen_s REAL NOT NULL, levels BLOB NOT NULL) WITHOUT ROWID;
+"""
+
+
+class Told(Struct, frozen=True):
+    """What all processes together have counted, and what each of them has just now."""
+
+    totals: Tally
+    levels: list[Levels]
+    ages_s: dict[str, float]
+    """By process, seconds since it added its numbers; those silent for `STALE_S` are left out."""
+
+
+class SharedNumbers:
+    """The file `path`, whose folder must exist. From any thread; each call waits for the disk, and
+    for other processes up to 5 s."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+        self._connection: apsw.Connection | None = None
+        self._identity: tuple[int, int] | None = None
+
+    def exchange(
+        self, growth: Tally, worker: str, levels: Levels, now_s: float, *, reads: bool = True
+    ) -> Told | None:
+        """Adds what `worker` has counted since it was here, then (with `reads`) reads all, in one
+        transaction. `now_s` is monotonic seconds of the machine. Raises StoreError with nothing
+        added."""
+        with self._lock:
+            told = None
+            try:
+                connection = self._connected()
+                # Not deferred: who reads first and then writes is refused, not made to wait.
+                connection.execute("BEGIN IMMEDIATE")
+                _add(connection, growth)
+                _say(connection, worker, levels, now_s)
+                told = _read(connection, now_s) if reads else None
+                connection.execute("COMMIT")
+            except (apsw.Error, OSError, ValueError) as problem:
+                self._disconnect()
+                raise StoreError(f"{self._path}: {problem}") from problem
+            return told
+
+    def close(self) -> None:
+        """Lets go of the file; another call opens it again."""
+        with self._lock:
+            self._disconnect()
+
+    def _connected(self) -> apsw.Connection:
+        if self._connection is not None and self._identity == _identity(self._path):
+            return self._connection
+        # Made anew by somebody else or gone: what is open here would be seen by nobody.
+        self._disconnect()
+        # One at a time: SQLite does not wait for others while it changes the mode of a file.
+        with folder_locked(self._path.parent):
+            self._connection = _opened(self._path)
+        self._identity = _identity(self._path)
+        return self._connection
+
+    def _disconnect(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close(True)
+
+
+def _opened(path: Path) -> apsw.Connection:
+    create_private(path)
+    connection = apsw.Connection(str(path))
+    try:
+        connection.set_busy_timeout(_BUSY_MS)
+        connection.pragma("mmap_size", 0)
+        connection.pragma("trusted_schema", False)
+        connection.pragma("journal_mode", "wal")
+        connection.pragma("synchronous", "OFF")
+        connection.execute(_SCHEMA)
+    except apsw.Error:
+        connection.close(True)
+        raise
+    return connection
+
+
+def _add(connection: apsw.Connection, growth: Tally) -> None:
+    for name, counts in growth.items():
+        key = msgspec.json.encode(name)
+        known = connection.execute("SELECT counts FROM totals WHERE name = ?", (key,)).get
+        total = counts
+        if known is not None:
+            total = [mine + more for mine, more in zip(_numbers(known), counts, strict=True)]
+        connection.execute(
+            "INSERT OR REPLACE INTO totals VALUES (?, ?)", (key, array("q", total).tobytes())
+        )
+
+
+def _say(connection: apsw.Connection, worker: str, levels: Levels, now_s: float) -> None:
+    shown = msgspec.json.encode([(name, value) for name, value in levels.items()])
+    row = (worker, now_s, shown)
+    connection.execute("INSERT OR REPLACE INTO processes VALUES (?, ?, ?)", row)
+
+
+def _read(connection: apsw.Connection, now_s: float) -> Told:
+    totals = {
+        tuple(msgspec.json.decode(name)): _numbers(counts)
+        for name, counts in connection.execute("SELECT name, counts FROM totals")
+    }
+    levels, ages_s = [], {}
+    for worker, seen_s, shown in connection.execute("SELECT worker, seen_s, levels FROM processes"):
+        age_s = max(0.0, now_s - seen_s)
+        if age_s <= STALE_S:
+            levels.append({tuple(name): value for name, value in msgspec.json.decode(shown)})
+            ages_s[worker] = age_s
+    return Told(totals, levels, ages_s)
+
+
+def _numbers(content: bytes) -> list[int]:
+    numbers = array("q")
+    numbers.frombytes(content)
+    return numbers.tolist()
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino

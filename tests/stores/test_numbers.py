@@ -1,0 +1,78 @@
+"""Numbers that several processes add to one file."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from pathlib import Path
+
+import pytest
+
+from headgate.errors import StoreError
+from headgate.stores.numbers import STALE_S, SharedNumbers
+
+
+def test_what_one_adds_the_other_reads(tmp_path: Path) -> None:
+    one, other = (SharedNumbers(tmp_path / "n.db") for _ in range(2))
+    one.exchange({("a", "x"): [1, 2]}, "0", {("level", "y"): 1.5}, 10.0, reads=False)
+    told = other.exchange({("a", "x"): [10, 20], ("b",): [7]}, "1", {}, 12.0)
+    assert told is not None
+    assert told.totals == {("a", "x"): [11, 22], ("b",): [7]}
+    assert told.levels == [{("level", "y"): 1.5}, {}]
+    assert told.ages_s == {"0": 2.0, "1": 0.0}
+
+
+def test_the_levels_of_a_silent_process_do_not_count(tmp_path: Path) -> None:
+    numbers = SharedNumbers(tmp_path / "n.db")
+    numbers.exchange({("a",): [1]}, "0", {("level",): 1.0}, 10.0, reads=False)
+    told = numbers.exchange({}, "1", {}, 10.1 + STALE_S)
+    assert told is not None
+    assert (told.levels, list(told.ages_s), told.totals) == ([{}], ["1"], {("a",): [1]})
+
+
+def test_one_that_takes_the_place_of_another_replaces_its_levels(tmp_path: Path) -> None:
+    numbers = SharedNumbers(tmp_path / "n.db")
+    numbers.exchange({}, "0", {("level",): 1.0}, 10.0, reads=False)
+    told = numbers.exchange({}, "0", {("level",): 3.0}, 11.0)
+    assert told is not None
+    assert told.levels == [{("level",): 3.0}]
+
+
+def test_sums_are_exact_under_eight_threads(tmp_path: Path) -> None:
+    def work(number: int) -> None:
+        own = SharedNumbers(tmp_path / "n.db")
+        for _ in range(50):
+            own.exchange({("a",): [1], ("b", str(number)): [2]}, str(number), {}, 1.0)
+        own.close()
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    told = SharedNumbers(tmp_path / "n.db").exchange({}, "9", {}, 1.0)
+    assert told is not None
+    assert told.totals == {("a",): [400], **{("b", str(n)): [100] for n in range(8)}}
+
+
+def test_a_file_that_is_gone_is_said_and_one_that_is_back_is_used(tmp_path: Path) -> None:
+    folder = tmp_path / "f"
+    folder.mkdir()
+    numbers = SharedNumbers(folder / "n.db")
+    numbers.exchange({("a",): [1]}, "0", {}, 1.0)
+    shutil.rmtree(folder)
+    with pytest.raises(StoreError):
+        numbers.exchange({("a",): [1]}, "0", {}, 2.0)
+    folder.mkdir()
+    told = numbers.exchange({("a",): [1]}, "0", {}, 3.0)
+    assert told is not None
+    assert told.totals == {("a",): [1]}
+    numbers.close()
+
+
+def test_a_file_of_somebody_else_is_an_error_and_stays(tmp_path: Path) -> None:
+    file = tmp_path / "n.db"
+    file.write_bytes(b"not a database, " * 100)
+    with pytest.raises(StoreError):
+        SharedNumbers(file).exchange({}, "0", {}, 1.0)
+    assert file.read_bytes() == b"not a database, " * 100
