@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from headgate.config import Config
-from headgate.config_file_seed import from_runtime_settings
+from headgate.config_file_seed import from_runtime_settings, with_runtime_settings
 from headgate.errors import ConfigError
 from headgate.layers.settings import BatchConfig, BreakerConfig, CacheConfig, ModelCacheConfig
 
@@ -113,3 +113,16 @@ def test_names_that_are_no_strings_are_unknown_keys() -> None:
 
 def test_models_must_be_a_dictionary() -> None:
     assert list(problems({}, [1])) == ["models"]
+
+
+def test_the_dictionaries_change_only_what_they_name() -> None:
+    config = Config(cache=CacheConfig(maxsize=7, models={"a": ModelCacheConfig(ttl=1.0)}))
+    changed = with_runtime_settings(config, {"llm_cache": {"ttl": 5}}, {"b": {"ttl": 2}})
+    assert changed == Config(
+        cache=CacheConfig(
+            maxsize=7,
+            ttl=5.0,
+            models={"a": ModelCacheConfig(ttl=1.0), "b": ModelCacheConfig(ttl=2.0)},
+        )
+    )
+    assert with_runtime_settings(config, {}) == config

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+import sysconfig
+import venv
 import zipfile
+from importlib import metadata
 from pathlib import Path
 
 import pytest
+from appspelling import DESK
+from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[1]
 ABOUT = {"METADATA", "WHEEL", "RECORD", "entry_points.txt", "licenses/LICENSE"}
-SUFFIXES = {".py", ".typed", ".jsonl", ".toml"}
+SUFFIXES = {".py", ".typed", ".jsonl", ".toml", ".lark", ".tmpl"}
 
 
 @pytest.fixture(scope="module")
@@ -59,3 +65,33 @@ def test_the_wheel_says_what_it_needs_and_its_licence(wheel: zipfile.ZipFile) ->
     assert "Requires-Python: >=3.11\n" in metadata
     needed = [line for line in metadata.splitlines() if line.startswith("Requires-Dist: ")]
     assert len([line for line in needed if "extra ==" not in line]) <= 10
+
+
+def test_a_generated_backend_passes_its_own_tests_beside_the_wheel(
+    wheel: zipfile.ZipFile, tmp_path: Path
+) -> None:
+    """In an environment of its own, with the packages of this one and headgate from the wheel."""
+    venv.create(tmp_path / "venv", with_pip=False)
+    python = tmp_path / "venv" / "bin" / "python"
+    (packages,) = (tmp_path / "venv" / "lib").glob("python*/site-packages")
+    wheel.extractall(packages)
+    (packages / "others.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    (tmp_path / "desk.ai").write_text(DESK)
+    variables = {name: text for name, text in os.environ.items() if name != "PYTHONPATH"}
+
+    def run(*words: str, folder: Path) -> str:
+        ended = subprocess.run(
+            [python, *words], cwd=folder, env=variables, capture_output=True, text=True
+        )
+        assert ended.returncode == 0, ended.stdout + ended.stderr
+        return ended.stdout
+
+    out = tmp_path / "out"
+    where = run("-c", "import headgate; print(headgate.__file__)", folder=tmp_path)
+    assert Path(where.strip()).is_relative_to(packages)
+    run("-m", "headgate", "generate", "desk.ai", "--out", "out", folder=tmp_path)
+    for line in (out / "requirements.txt").read_text().splitlines():
+        wanted = None if line.startswith("#") else Requirement(line)
+        assert wanted is None or wanted.specifier.contains(metadata.version(wanted.name))
+    told = run("-m", "pytest", "-q", "-W", "error", "-p", "no:cacheprovider", folder=out)
+    assert "11 passed" in told

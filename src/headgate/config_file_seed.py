@@ -5,6 +5,7 @@ Times are seconds, `batch_timeout_ms` milliseconds. Checked by the same model as
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -53,6 +54,27 @@ def from_runtime_settings(
     if config is None or problems:
         raise ConfigError(problems)
     return config
+
+
+def with_runtime_settings(
+    config: Config,
+    given: Mapping[str, Any],
+    models: Mapping[str, Mapping[str, Any]] | None = None,
+) -> Config:
+    """`config` with what the two dictionaries set; everything else stays. Raises ConfigError."""
+    said = from_runtime_settings(given, models)
+    changed: dict[str, dict[str, Any]] = {}
+    for section, values in given.items():
+        for key in values:
+            here, name = _THERE[section, key]
+            changed.setdefault(here, {})[name] = getattr(getattr(said, here), name)
+    if models:
+        changed.setdefault("cache", {})["models"] = {**config.cache.models, **said.cache.models}
+    blocks: dict[str, Any] = {
+        here: dataclasses.replace(getattr(config, here), **values)
+        for here, values in changed.items()
+    }
+    return dataclasses.replace(config, **blocks)
 
 
 def _translate(given: Mapping[str, Any], tree: Tree) -> Iterator[tuple[Path, str]]:

@@ -108,7 +108,12 @@ ROOMS = {
     # It notes when something was logged.
     "surfaces.logs": "surfaces calllog config core clock",
     "surfaces.cli": "surfaces runtime monitor clients clock pricing stores.base stores.ledger "
-    "stores.keys config config_file core types errors demo",
+    "stores.keys config config_file core types errors demo generate",
+    # What generated backends call: the operations and the spelling of the gateway, without it.
+    "backend": "backend surfaces.operations surfaces.readiness surfaces.provenance "
+    "surfaces.dialect runtime admission config_file stream core types errors",
+    # From a file that declares an app to the files of its backend; it asks nobody.
+    "generate": "generate config_file core errors",
     "n3": "runtime circuitbreaker invocation config metrics layers.settings stream core types "
     "errors clock",
     "demo": "demo surfaces runtime testing config providers.settings core types errors clock",
@@ -129,6 +134,8 @@ LIBRARIES = {
     "typer": "surfaces",
     "rich": "surfaces demo",
     "openai": "demo",
+    # Of an extra: the grammar of programs.
+    "lark": "generate.program",
     # Of the SDKs; loaded when the first of them asks.
     "httpx2": "surfaces.transport",
     "httpx": "surfaces.transport",

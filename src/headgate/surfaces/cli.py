@@ -31,6 +31,7 @@ COMMANDS: dict[str, Callable[[], Any]] = {
     "cache": lambda: importlib.import_module("headgate.surfaces.cli_cache"),
     "ledger": lambda: importlib.import_module("headgate.surfaces.cli_ledger"),
     "keys": lambda: importlib.import_module("headgate.surfaces.cli_keys"),
+    "generate": lambda: importlib.import_module("headgate.surfaces.cli_generate"),
     "version": lambda: importlib.import_module("headgate.surfaces.cli_version"),
 }
 _FAILED = 1
