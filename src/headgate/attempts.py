@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from headgate.core.allowance import ATTEMPTS, DEADLINE, FINAL, Allowance
 from headgate.core.attribution import of_error, of_event, of_reply
 from headgate.core.idempotency import key_at
-from headgate.core.outcome import GOOD, OUTCOMES, Outcome
+from headgate.core.outcome import GOOD, OK, OUTCOMES, Outcome
 from headgate.core.rewrite import renamed
 from headgate.errors import SDK_WAIT_MAX_S, Refused, UpstreamFailed
 from headgate.events import Events
@@ -44,10 +44,13 @@ def when_over(reply: Reply, tell: Callable[[Outcome], None], wall_s: float | Non
     """Tells once how the attempt ended: a stream at its end, read or not, anything else now. So is
     a stream that begins with an error: who keeps it meanwhile holds nothing."""
     body = reply.body
+    if isinstance(body, Whole):
+        tell(outcome_of(reply, wall_s))
+        return reply
     if isinstance(body, Events) and not (body.error_event and not body.has_content):
         body.watch(lambda events, error: tell(_of_stream(events, error)))
         return reply
-    if reply.status < _CLOSES and _is_stream(reply) and not isinstance(body, Events | Whole):
+    if reply.status < _CLOSES and _is_stream(reply) and not isinstance(body, Events):
         tap = Tap(body, lambda error: tell(GOOD if error is None else of_error(error)))
         return replace(reply, body=tap)
     tell(outcome_of(reply, wall_s))
@@ -151,6 +154,22 @@ async def tried(below: Service, call: Call, wall_s: float) -> Tried:
     except UpstreamFailed as error:
         return Tried(of_error(error, wall_s=wall_s), error=error)
     return Tried(outcome_of(reply, wall_s), reply=reply)
+
+
+async def only_tried(below: Service, call: Call, route: Route, wall_s: float) -> Reply:
+    """What a call comes to that has no way to go but `route`. Raises its error, or the refusal."""
+    allowance: Allowance = call.allowance
+    try:
+        reply = await below(call)
+    except Refused as error:
+        error.attempts = allowance.attempts
+        raise
+    except UpstreamFailed as error:
+        return failed(Tried(of_error(error, wall_s=wall_s), error=error), allowance)
+    outcome = outcome_of(reply, wall_s)
+    if outcome.kind == OK:
+        return answered(reply, allowance, route)
+    return failed(Tried(outcome, reply), allowance)
 
 
 def answered(reply: Reply, allowance: Allowance, route: Route) -> Reply:

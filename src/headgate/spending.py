@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 
-from headgate.attempts import when_over
+from headgate.attempts import outcome_of, when_over
 from headgate.core.attribution import of_error
 from headgate.core.outcome import IGNORED, OK, REMOTE, Outcome
 from headgate.core.rate import Rate, Reservation
@@ -13,27 +14,22 @@ from headgate.stream import Whole
 from headgate.types import NO_USAGE, Call, Reply, Service, Usage
 
 
-class _Failing:
-    """Tells how a call ended that has no reply, a cancelled one too; its error goes on."""
-
-    def __init__(self, tell: Callable[[Outcome, Reply | None], None]) -> None:
-        self._tell = tell
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if error is not None:
-            self._tell(of_error(error), None)
-
-
 async def followed(
     below: Service, call: Call, tell: Callable[[Outcome, Reply | None], None]
 ) -> Reply:
     """The reply of `below`. `tell` hears once how the call ended, and what reply it had: at once
     where it failed or all of it is here, else at the end of the stream."""
-    with _Failing(tell):
+    has_reply = False
+    try:
         reply = await below(call)
+        has_reply = True
+    finally:
+        # Of a cancelled call, too; the error goes on.
+        if not has_reply and (error := sys.exception()) is not None:
+            tell(of_error(error), None)
+    if isinstance(reply.body, Whole):
+        tell(outcome_of(reply), reply)
+        return reply
     return when_over(reply, lambda outcome: tell(outcome, reply))
 
 
@@ -49,9 +45,11 @@ def reported_usage(reply: Reply) -> Usage:
 
 def reported_tier(reply: Reply) -> str:
     """The service tier that the reply names, as far as it has said so; "" where it has not."""
-    if isinstance(reply.body, Whole):
-        return reply.tier or tier_in(reply.body.content)
-    inspection = getattr(reply.body, "inspection", None)
+    body = reply.body
+    if isinstance(body, Whole):
+        said = tier_in(body.content) if body.verdict is None else body.verdict.tier
+        return reply.tier or said
+    inspection = getattr(body, "inspection", None)
     return reply.tier if inspection is None else inspection.tier
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 from msgspec.structs import replace
 
-from headgate.attempts import Kept, Tried, aimed_at, answered, failed, tried
+from headgate.attempts import Kept, Tried, aimed_at, answered, failed, only_tried, tried
 from headgate.clock import Clock
 from headgate.core.allowance import BUDGET, Allowance, AllowanceSettings
 from headgate.core.balance import after, first, ordered
@@ -56,14 +56,17 @@ class _FallingBack:
         # Callables are their caller's business, and SDKs of this process try again by themselves.
         if isinstance(call.request, Invocation) or call.request.send is not None:
             return await self._below(call)
-        now_s = self._clock.monotonic()
+        now_s, routes = self._clock.monotonic(), call.routes
+        most_s = call.controls.deadline_s or self._deadline_s
+        allowance = Allowance(self._settings, now_s + most_s, is_repeatable=call.repeatable)
+        if len(routes) == 1 and routes[0].target is call.target:
+            aimed = replace(call, allowance=allowance, set_as=routes[0].model)
+            return await only_tried(self._below, aimed, routes[0], self._clock.epoch())
         routes = ordered(
-            call.routes, self._seed, next(self._calls),
+            routes, self._seed, next(self._calls),
             lambda route: self._guards.standing(route.target, now_s),
         )  # fmt: skip
         left = list(routes) or [Route(call.target)]
-        most_s = call.controls.deadline_s or self._deadline_s
-        allowance = Allowance(self._settings, now_s + most_s, is_repeatable=call.repeatable)
         call = replace(call, allowance=allowance)
         async with Kept() as kept:
             return await self._go_through(call, left, kept)

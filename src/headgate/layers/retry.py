@@ -11,11 +11,13 @@ import asyncio
 
 from msgspec.structs import replace
 
-from headgate.attempts import tried
+from headgate.attempts import Tried, outcome_of
 from headgate.clock import Clock
 from headgate.core.allowance import BUDGET, FINAL, Allowance
+from headgate.core.attribution import of_error
 from headgate.core.backoff import BackoffSettings, wait_s
 from headgate.core.outcome import OK, Outcome
+from headgate.errors import UpstreamFailed
 from headgate.guards import Guards
 from headgate.types import Call, Layer, Reply, Service
 
@@ -45,9 +47,16 @@ class _Retrying:
             return await self._below(call)
         repeats = 0
         while True:
-            attempt = await tried(self._below, call, self._clock.epoch())
-            if attempt.outcome.kind == OK:
-                return attempt.hand_on()
+            wall_s = self._clock.epoch()
+            try:
+                reply = await self._below(call)
+            except UpstreamFailed as error:
+                attempt = Tried(of_error(error, wall_s=wall_s), error=error)
+            else:
+                outcome = outcome_of(reply, wall_s)
+                if outcome.kind == OK:
+                    return reply
+                attempt = Tried(outcome, reply)
             outcome = self._awaited(call, attempt.outcome)
             pause_s = wait_s(self._settings, repeats, self._clock.random(), outcome.retry_after_s)
             if outcome.retry_after_s:
