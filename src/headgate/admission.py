@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable
 from hashlib import sha256
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from msgspec import Struct
 
@@ -22,8 +22,9 @@ from headgate.core.eligibility import bypass_reason, has_effects, may_hold_media
 from headgate.core.fingerprint import (
     STREAMED_OPERATIONS,
     USAGE_OPERATIONS,
+    key_prefix,
+    key_under,
     raw_prefix,
-    request_key,
     route_of,
     scope_of,
     sender_of,
@@ -55,7 +56,9 @@ PREFIX_BYTES_MAX = 4_000
 MODEL_CHARS_MAX = 500
 """A longer name is none, and would stay: in plans, in the metrics, in a header of each reply."""
 HEADS_MAX = 256
-"""Sets of headers remembered."""
+"""Sets of headers remembered, and credentials."""
+WAYS_MAX = 1_000
+"""Names of models whose routes are remembered, whoever may have invented them."""
 QUERY_BYTES_MAX = 8_192
 
 _CHOICES_MAX = 1_000
@@ -87,6 +90,15 @@ class Plan(Struct, frozen=True):
         return self.routes[0].target
 
 
+class _Way(NamedTuple):
+    """Where a name leads: what `resolve` says, the targets among it, and their digest."""
+
+    model: str
+    routes: tuple[Route, ...]
+    targets: list[Target]
+    route: bytes
+
+
 class Admission:
     """Makes Calls under one configuration. Safe from any thread."""
 
@@ -98,7 +110,9 @@ class Admission:
         self._lock = threading.Lock()
         self._plans: dict[bytes, Plan] = {}
         self._prefixes: dict[tuple[object, ...], tuple[bytes, bytes]] = {}
-        self._routes: dict[str, bytes] = {}
+        self._key_prefixes: dict[tuple[bytes, bytes], bytes] = {}
+        self._ways: dict[tuple[str, str, bool], _Way] = {}
+        self._senders: dict[Headers, bytes] = {}
         self._heads: dict[Headers, Head] = {}
         self._ignored = ignored_fields(config.cache)
         self._usual_policy = policy_of(config.cache, "")
@@ -124,11 +138,11 @@ class Admission:
                 status=414,
                 code="query_too_long",
             )
-        prefix, scope = self._prefix(operation, head, query)
-        raw = sha256(prefix + body).digest()
+        prefix = self._prefix(operation, head, query)
+        raw = sha256(prefix[0] + body).digest()
         plan = self._plans.get(raw)
         if plan is None:
-            plan = self._make_plan(operation, head, body, scope, query)
+            plan = self._make_plan(operation, head, body, prefix, query)
             self._remember(self._plans, raw, plan, self.plans_max)
         return plan
 
@@ -144,8 +158,13 @@ class Admission:
         target = plan.target
         if target.model != plan.asked:
             body = renamed(body, target.model)
+        credential = head.credential
+        sender = self._senders.get(credential)
+        if sender is None:
+            sender = sender_of(credential)
+            self._remember(self._senders, credential, sender, HEADS_MAX)
         request = WireRequest(
-            path, body, head.forwarded, head.credential, send=send, name=head.name
+            path, body, head.forwarded, credential, "POST", send, sender, head.name
         )
         return Call(
             operation=plan.operation,
@@ -183,43 +202,44 @@ class Admission:
         return found
 
     def _make_plan(
-        self, operation: str, head: Head, body: bytes, scope: bytes, query: bytes
+        self, operation: str, head: Head, body: bytes, prefix: tuple[bytes, bytes], query: bytes
     ) -> Plan:
         fields = parse_object(body)
         asked = self._asked(fields)
         if head.client is not None and not head.client.allows(asked):
             raise _not_allowed(head.client, asked)
-        model, routes = self.resolve(asked, operation)
-        if head.client is not None:
-            routes = self._with_own_keys(routes, asked)
-        targets = [route.target for route in routes if route.role == TARGET]
+        way = self._way(asked, operation, has_client=head.client is not None)
+        model = way.model
         streamed = self._is_streamed(fields)
         policy = self._policy(model)
         terms = self._terms(fields)
         bypass = bypass_reason(operation, terms, policy, media_possible=may_hold_media(body))
         if streamed and operation not in STREAMED_OPERATIONS:
             bypass = bypass or "stream"
-        key = request_key(
-            operation=operation,
-            scope=scope,
-            route=self._route(targets),
-            headers=(*head.behaviour, (b"?", query)),
-            fields={**self._shapeless(operation, fields, targets), "model": model},
-            ignored=self._ignored,
-        )
+        known = (prefix[0], way.route)
+        before = self._key_prefixes.get(known)
+        if before is None:
+            headers = (*head.behaviour, (b"?", query))
+            before = key_prefix(
+                operation=operation, scope=prefix[1], route=way.route, headers=headers
+            )
+            if len(before) <= PREFIX_BYTES_MAX:
+                self._remember(self._key_prefixes, known, before, PREFIXES_MAX)
+        kept = {**self._shapeless(operation, fields, way.targets), "model": model}
+        key = key_under(before, kept, self._ignored)
         return Plan(
             operation=operation,
             key=key,
-            scope=scope,
+            scope=prefix[1],
             model=model,
             asked=asked,
-            routes=routes,
+            routes=way.routes,
             policy=policy,
             streamed=streamed,
             usage_wanted=self._wants_usage(operation, fields),
             choices=_choices_in(terms),
             bypass=bypass,
-            limit_explicit=any(terms.get(name) is not None for name in LIMIT_FIELDS),
+            limit_explicit=_bounds_answer(terms),
             repeatable=not has_effects(terms),
             client=head.client,
         )
@@ -227,6 +247,19 @@ class Admission:
     def resolve(self, name: str, operation: str) -> tuple[str, tuple[Route, ...]]:
         """As `Routes.resolve`."""
         return self._routes_of.resolve(name, operation)
+
+    def _way(self, asked: str, operation: str, *, has_client: bool) -> _Way:
+        """Where a name leads; remembered, as most calls ask for one of a few."""
+        known = (asked, operation, has_client)
+        way = self._ways.get(known)
+        if way is None:
+            model, routes = self.resolve(asked, operation)
+            if has_client:
+                routes = self._with_own_keys(routes, asked)
+            targets = [route.target for route in routes if route.role == TARGET]
+            way = _Way(model, routes, targets, self._route(targets))
+            self._remember(self._ways, known, way, WAYS_MAX)
+        return way
 
     def _with_own_keys(self, routes: tuple[Route, ...], asked: str) -> tuple[Route, ...]:
         """Those to providers that have a key of their own, or need none: a client's key opens this
@@ -282,20 +315,17 @@ class Admission:
     ) -> dict[str, Any]:
         """The fields without what only chooses the shape of the answer."""
         providers = self._config.providers
-        asked = all(providers[target.provider].ask_stream_usage for target in targets)
+        asked = "stream_options" not in fields or all(
+            providers[target.provider].ask_stream_usage for target in targets
+        )
         return without_shape(operation, fields, usage_is_asked=asked)
 
     def _route(self, targets: list[Target]) -> bytes:
         """Digest of where the model leads. Keys of one provider are one place, and the order of
         places is none of the answer's business."""
         places = sorted({(target.provider, target.model) for target in targets})
-        known = repr(places)
-        route = self._routes.get(known)
-        if route is None:
-            parts = [self._place(provider, model) for provider, model in places]
-            route = route_of(parts[0] if len(parts) == 1 else {"targets": parts})
-            self._remember(self._routes, known, route, PREFIXES_MAX)
-        return route
+        parts = [self._place(provider, model) for provider, model in places]
+        return route_of(parts[0] if len(parts) == 1 else {"targets": parts})
 
     def _place(self, provider: str, model: str) -> dict[str, Any]:
         settings = self._config.providers[provider]
@@ -348,6 +378,13 @@ def asks_usage(fields: dict[str, Any]) -> bool:
     """Whether a request for a stream asks that it tells its usage."""
     options = fields.get("stream_options")
     return isinstance(options, dict) and options.get("include_usage") is True
+
+
+def _bounds_answer(fields: dict[str, Any]) -> bool:
+    """Whether a request sets a limit to the length of its answer."""
+    if LIMIT_FIELDS.isdisjoint(fields):
+        return False
+    return any(fields.get(name) is not None for name in LIMIT_FIELDS)
 
 
 def _choices_in(fields: dict[str, Any]) -> int:

@@ -36,14 +36,14 @@ from headgate.core.outcome import (
 from headgate.core.permits import Permit, Refusal
 from headgate.core.registry import Registry
 from headgate.guard_refusals import longest_s, refused
-from headgate.types import Call, Invocation, Target
+from headgate.types import Call, Headers, Invocation, Target
 
 _LOG = logging.getLogger("headgate.guards")
 
 _CLIENTS = "client:"
-_DIGEST_CHARS = 16
-_SHOWN_CHARS = 200
+_DIGEST_CHARS, _SHOWN_CHARS = 16, 200
 _TRANSITIONS_MAX = _NAMES_MAX = 4_096
+_PLACES_MAX = 256
 _OTHERS = "(others)"
 """Stands for all names once so many were counted: clients may invent them."""
 
@@ -75,7 +75,7 @@ class Passage:
     """Leave for one attempt. It ends once: later ends change nothing. As a context it ends with
     what is raised inside it, and stays where nothing is."""
 
-    __slots__ = ("_guards", "_has_ended", "_held", "_limit_s", "_place", "_slow", "_started_s")
+    __slots__ = ("_guards", "_has_ended", "_limit_s", "_place", "_slow", "_started_s", "held")
 
     def __init__(self, guards: Guards, place: Place, limit_s: float | None, now_s: float) -> None:
         self._guards = guards
@@ -85,16 +85,13 @@ class Passage:
         self._slow = False
         self._has_ended = False
         guards.under_way += 1
-        self._held: list[tuple[str, Breaker | Gate, Permit]] = []
-
-    def hold(self, gate: str, guard: Breaker | Gate, permit: Permit) -> None:
-        self._held.append((gate, guard, permit))
+        self.held: list[tuple[str, Breaker | Gate, Permit]] = []
 
     def release(self, now_s: float) -> None:
         """Nothing was tried."""
         self._has_ended = True
         self._guards.under_way -= 1
-        for _, guard, permit in self._held:
+        for _, guard, permit in self.held:
             guard.record(permit, RELEASED, now_s)
 
     def __enter__(self) -> Self:
@@ -112,7 +109,7 @@ class Passage:
         took_s = now_s - self._started_s
         self._slow = self._limit_s is not None and took_s > self._limit_s
         self._limit_s = None
-        for gate, guard, permit in self._held:
+        for gate, guard, permit in self.held:
             if isinstance(guard, Breaker):
                 guard.answering(permit, now_s, slow=self._slow and gate == DEPLOYMENT)
                 if guard.has_events:
@@ -129,7 +126,7 @@ class Passage:
         else:
             outcome = timed(outcome, now_s - self._started_s, self._limit_s)
         self._guards.tally(self._place.deployment, outcome, now_s - self._started_s)
-        for gate, guard, permit in self._held:
+        for gate, guard, permit in self.held:
             if isinstance(guard, Breaker):
                 guard.record(permit, charged(outcome, gate), now_s)
                 if guard.has_events:
@@ -192,6 +189,7 @@ class Guards:
             lambda _, now_s: Waits(), lambda waits, now_s: True
         )
         self._unsettled: list[Breaker] = []
+        self._places: dict[tuple[Target, Headers, bool], Place] = {}
         if before is not None:
             self._succeed(before, changed)
 
@@ -247,7 +245,7 @@ class Guards:
                     # A probe seldom takes all of its lease: who comes again earlier may find room.
                     wait_s = min(wait_s, settings.breaker.open_base_s)
                 raise refused(_name_of(DEPLOYMENT, place), gate, permit.reason, wait_s)
-            passage.hold(gate, guard, permit)
+            passage.held.append((gate, guard, permit))
         return passage
 
     def wait_s(self, call: Call, target: Target, now_s: float) -> float:
@@ -351,14 +349,21 @@ class Guards:
 
     def _place(self, call: Call, target: Target) -> Place:
         request = call.request
-        is_callable = isinstance(request, Invocation)
-        provider, model = target.provider, call.model if is_callable else target.model
-        alias, is_own = target.credential, True
-        if not isinstance(request, Invocation):
-            is_own = request.send is None and (bool(alias) or provider in self._settings.own_keys)
-            if not is_own:
-                alias = _CLIENTS + _digest(request.credential)
-        return Place(provider, (provider, model), (provider, model, alias), is_own)
+        if isinstance(request, Invocation):
+            pair = (target.provider, call.model)
+            return Place(target.provider, pair, (*pair, target.credential), True)
+        known = (target, request.credential, request.send is None)
+        return self._places.get(known) or self._remembered_place(*known)
+
+    def _remembered_place(self, target: Target, credential: Headers, is_sent_here: bool) -> Place:
+        """Remembered: its digest takes longer than all the rest of an admission."""
+        alias, pair = target.credential, (target.provider, target.model)
+        is_own = is_sent_here and (bool(alias) or target.provider in self._settings.own_keys)
+        alias = alias if is_own else _CLIENTS + _digest(credential)
+        if len(self._places) >= _PLACES_MAX:
+            self._places.clear()
+        place = Place(target.provider, pair, (*pair, alias), is_own)
+        return self._places.setdefault((target, credential, is_sent_here), place)
 
     def _slow_limit_s(self, call: Call) -> float | None:
         settings = self._settings
@@ -391,5 +396,5 @@ def _is_idle(guard: Breaker | Gate, now_s: float) -> bool:
 
 
 def _digest(credential: tuple[tuple[bytes, bytes], ...]) -> str:
-    said = hashlib.sha256(b"\0".join(part for header in credential for part in header))
-    return said.hexdigest()[:_DIGEST_CHARS]
+    said = b"\0".join(part for header in credential for part in header)
+    return hashlib.sha256(said).hexdigest()[:_DIGEST_CHARS]

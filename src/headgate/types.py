@@ -136,6 +136,8 @@ class WireRequest(Struct, frozen=True):
     send: Sender | None = None
     """How it goes out where no configured provider sends it: on the home loop, by the client
     library of the SDK that made it. Raises UpstreamFailed."""
+    sender: bytes = b""
+    """Digest of the credential, where it is known already; `core.fingerprint.sender_of`."""
     name: bytes = b""
     """The client's own `Idempotency-Key`, as it goes to the target; empty where it sent none."""
 

@@ -185,7 +185,7 @@ class Line:
         return late
 
     def __len__(self) -> int:
-        return sum(len(places) for places in self._waiting.values())
+        return sum(map(len, self._waiting.values())) if self._waiting else 0
 
     def _remove(self, ticket: Ticket) -> bool:
         places = self._waiting.get(ticket.priority, {})

@@ -12,6 +12,10 @@ from typing import Any
 from headgate.types import GENERATE, OPERATIONS, USUAL_POLICY, Policy
 
 _STATE_FIELDS = ("previous_response_id", "conversation", "container")
+_TELLING = frozenset(
+    {*_STATE_FIELDS, "background", "store", "prompt", "tools", "web_search_options", "mcp_servers"}
+)
+"""Fields that can say so: a request without any of them need not be looked through."""
 _CLIENT_TOOLS = frozenset({"function", "custom"})
 _MEDIA_FIELDS = frozenset({"image_url", "file_url", "url", "fileUri", "file_uri"})
 _CONTENT_FIELDS = ("messages", "input", "system", "instructions")
@@ -34,12 +38,13 @@ def bypass_reason(
         return "not_cacheable"
     if not policy.enabled:
         return "disabled"
-    if fields.get("background"):
-        return "background"
-    if not policy.server_state and _uses_state(fields):
-        return "server_state"
-    if not policy.hosted_tools and _uses_hosted_tools(fields):
-        return "hosted_tools"
+    if not _TELLING.isdisjoint(fields):
+        if fields.get("background"):
+            return "background"
+        if not policy.server_state and _uses_state(fields):
+            return "server_state"
+        if not policy.hosted_tools and _uses_hosted_tools(fields):
+            return "hosted_tools"
     if media_possible and not policy.remote_media and _holds_media(fields):
         return "remote_media"
     return "temperature" if _is_too_hot(fields, policy.temperature_max) else ""
@@ -48,6 +53,8 @@ def bypass_reason(
 def has_effects(fields: Mapping[str, Any]) -> bool:
     """Whether a request asks in so many words for effects at the provider: doing it twice would do
     something twice. Storing is on by default at /responses: only the explicit field counts."""
+    if _TELLING.isdisjoint(fields):
+        return False
     stores = fields.get("store") is True or bool(fields.get("background"))
     return stores or _uses_hosted_tools(fields)
 
@@ -90,7 +97,14 @@ def _any_hosted(tools: list[Any]) -> bool:
 def may_hold_media(body: bytes) -> bool:
     """Whether a raw body can refer to bytes elsewhere at all: False without walking through it. A
     key may be spelt with escapes."""
-    return any(name in body for name in (b"url", b"file_id", b"fileUri", b"file_uri", b"\\u"))
+    # Spelled out, as every miss passes here: a generator would double what it takes.
+    return (
+        b"url" in body
+        or b"file_id" in body
+        or b"fileUri" in body
+        or b"file_uri" in body
+        or b"\\u" in body
+    )
 
 
 def _holds_url(value: Any) -> bool:

@@ -71,9 +71,24 @@ def request_key(
 
     The caller puts the requested name after prefix resolution in place of the body's own `model`.
     """
-    kept = {name: value for name, value in fields.items() if name not in ignored}
+    prefix = key_prefix(operation=operation, scope=scope, route=route, headers=headers)
+    return key_under(prefix, fields, ignored)
+
+
+def key_prefix(
+    *, operation: str, scope: bytes, route: bytes, headers: Collection[tuple[bytes, bytes]]
+) -> bytes:
+    """The part of `request_key` that comes before the body, and is the same for many."""
     named = [part for header in sorted(headers) for part in header]
-    return digest(SCHEMA, b"call", operation.encode(), scope, route, join(named), canonical(kept))
+    return join((SCHEMA, b"call", operation.encode(), scope, route, join(named)))
+
+
+def key_under(prefix: bytes, fields: Mapping[str, Any], ignored: Collection[str]) -> bytes:
+    """As `request_key`, after `key_prefix`."""
+    if ignored:
+        fields = {name: value for name, value in fields.items() if name not in ignored}
+    body = canonical(fields)
+    return sha256(prefix + len(body).to_bytes(8, "big") + body).digest()
 
 
 STREAMED_OPERATIONS = frozenset({"chat", "completions", "responses", "messages", GENERATE})
@@ -90,6 +105,8 @@ def without_shape(
     `usage_is_asked`: the gateway asks for usage in streams whether the client does or not.
     """
     kept = dict(fields)
+    if "stream" not in kept and "stream_options" not in kept:
+        return kept
     if operation in STREAMED_OPERATIONS:
         kept.pop("stream", None)
     options = kept.get("stream_options")

@@ -74,11 +74,12 @@ class Rate:
     """The rate of one limited thing: a deployment's credential, or a client. `now_s` is monotonic
     seconds."""
 
-    __slots__ = ("_requests", "_tokens", "pending", "refused")
+    __slots__ = ("_requests", "_tokens", "is_limited", "pending", "refused")
 
     def __init__(self, settings: RateSettings, now_s: float) -> None:
         self._requests = _bucket(settings.requests_per_min, settings.burst_s, now_s)
         self._tokens = _bucket(settings.tokens_per_min, settings.burst_s, now_s)
+        self.is_limited = self._requests is not None or self._tokens is not None
         self.refused = 0
         self.pending = 0
         """Reservations that have not ended."""
@@ -89,6 +90,9 @@ class Rate:
         A refusal says when there will be room, if nobody else comes. An estimate larger than a
         burst passes when the bucket is full, and leaves a debt.
         """
+        if not self.is_limited:
+            self.pending += 1
+            return Reservation(tokens)
         request_wait_s = self._wait_s(self._requests, 1, now_s)
         token_wait_s = self._wait_s(self._tokens, tokens, now_s)
         if request_wait_s or token_wait_s:
@@ -127,6 +131,8 @@ class Rate:
             return
         reservation.ended = True
         self.pending -= 1
+        if not self.is_limited:
+            return
         for bucket in (self._requests, self._tokens):
             if bucket is not None:
                 bucket.refill(now_s)

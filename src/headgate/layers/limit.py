@@ -66,7 +66,7 @@ class _Limited:
         target = call.target
         if target.credential or target.provider in self._lanes.limits.keyed:
             return target.credential.encode()
-        return sender_of(request.credential)
+        return request.sender or sender_of(request.credential)
 
 
 def _deadline_s(call: Call, now_s: float) -> float:

@@ -52,8 +52,10 @@ def throttle(settings: RateSettings, clock: Clock, clients: Clients | None = Non
             own = None if client is None else client.rates
             request = call.request
             if isinstance(request, WireRequest) and (limits_all or own is not None):
-                counted = sender_of(request.credential) if client is None else client.rated
-                return throttled.ask(call, request, (counted, own))
+                if client is not None:
+                    return throttled.ask(call, request, (client.rated, own))
+                sender = request.sender or sender_of(request.credential)
+                return throttled.ask(call, request, (sender, own))
             return below(call)
 
         return service
