@@ -68,10 +68,10 @@ def _of_stream(events: Events, error: BaseException | None) -> Outcome:
 
 
 def _is_stream(reply: Reply) -> bool:
-    return any(
-        name == b"content-type" and value.startswith(b"text/event-stream")
-        for name, value in reply.headers
-    )
+    for name, value in reply.headers:
+        if name == b"content-type" and value.startswith(b"text/event-stream"):
+            return True
+    return False
 
 
 class Tried(Struct):

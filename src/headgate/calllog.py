@@ -246,8 +246,9 @@ class CallLog:
         fields = _decode(request.body)
         if "stream" in fields or "stream_options" in fields:
             fields = without_shape(call.operation, fields, usage_is_asked=True)
-        for name in self.sources.ignored.intersection(fields):
-            del fields[name]
+        if self.sources.ignored:
+            for name in self.sources.ignored.intersection(fields):
+                del fields[name]
         fields["model"] = call.model
         for header in request.headers:
             if header[0] in BEHAVIOUR_HEADERS:

@@ -323,7 +323,10 @@ class Entry(Struct, frozen=True):
     def size_bytes(self) -> int:
         """What the entry is charged against byte bounds: content, headers and 512 bytes for the
         objects around them (measured with tracemalloc: 430 to 560)."""
-        return len(self.content) + sum(len(n) + len(v) for n, v in self.headers) + 512
+        size = len(self.content) + 512
+        for name, value in self.headers:
+            size += len(name) + len(value)
+        return size
 
 
 class Selection(Struct, frozen=True):

@@ -142,19 +142,22 @@ def count(tokens: Tokens) -> int:
 
 def nanos_in(rows: Iterable[Row], kinds: frozenset[str]) -> int | None:
     """Nano-dollars of the rows of these kinds; None if one of them has no price."""
-    costs = [row.cost_nanos for row in rows if row.kind in kinds]
-    known = [cost for cost in costs if cost is not None]
-    return sum(known) if len(known) == len(costs) else None
+    total = 0
+    for row in rows:
+        if row.kind in kinds:
+            if row.cost_nanos is None:
+                return None
+            total += row.cost_nanos
+    return total
 
 
 def _answer(attempts: Sequence[Attempt], target: str) -> int | None:
     """Which attempt the client's answer is from: the last good one of its target."""
-    good = [
-        number
-        for number, attempt in enumerate(attempts)
-        if attempt.outcome.kind == OK and target in ("", attempt.target)
-    ]
-    return good[-1] if good else None
+    for number in range(len(attempts) - 1, -1, -1):
+        attempt = attempts[number]
+        if attempt.outcome.kind == OK and target in ("", attempt.target):
+            return number
+    return None
 
 
 def _kind(outcome: Outcome, end: str) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -23,7 +24,6 @@ _INTEGER_RANGE = (-INTEGER_MAX, INTEGER_MAX)
 _SEED_RANGE = (-SEED_MAX - 1, SEED_MAX)
 
 _decode = msgspec.json.Decoder().decode
-_encode = msgspec.json.Encoder(order="sorted").encode
 
 
 def parse(body: bytes) -> Any:
@@ -86,7 +86,8 @@ def _reject_duplicates(pairs: list[tuple[str, Any]]) -> None:
         raise BadRequest(f"duplicate key {twice[:80]!r}; send each key once")
 
 
-_check_keys = json.JSONDecoder(object_pairs_hook=_reject_duplicates).scan_once
+_strict: Any = json.JSONDecoder(object_pairs_hook=_reject_duplicates)
+_check_keys = _strict.scan_once
 """Made once: `json.loads` makes a decoder for each call that has a hook, which takes longer. The
 scanner alone, as there is no white space to look for and nothing left over: it was decoded."""
 
@@ -119,14 +120,13 @@ def _kind(value: Any) -> str:
     return names.get(type(value), "a number")
 
 
-def canonical(value: Any) -> bytes:
-    """One spelling per JSON value: keys sorted, no white space, floats in their shortest
-    round-trip form, strings byte-exact.
+canonical: Callable[[Any], bytes] = msgspec.json.Encoder(order="sorted").encode
+"""One spelling per JSON value: keys sorted, no white space, floats in their shortest round-trip
+form, strings byte-exact. The encoder's own function: no Python frame a call.
 
-    `value` must be JSON by `is_json` or come from `parse`; anything else would be *coerced* by the
-    encoder (bytes to base64, NaN to null) and could meet another value's spelling.
-    """
-    return _encode(value)
+The value must be JSON by `is_json` or come from `parse`; anything else would be *coerced* by the
+encoder (bytes to base64, NaN to null) and could meet another value's spelling.
+"""
 
 
 _SCALARS = frozenset({str, int, bool, type(None)})

@@ -67,6 +67,8 @@ class Price(Struct, frozen=True):
 
 def tokens_of(usage: Usage) -> Tokens:
     """The classes of a reported usage. A part that is larger than its whole takes all of it."""
+    if not (usage.tokens_cached or usage.tokens_cache_write):
+        return Tokens(usage.tokens_in, 0, 0, usage.tokens_out, 0)
     read = min(usage.tokens_cached, usage.tokens_in)
     written = min(usage.tokens_cache_write, usage.tokens_in - read)
     hour = min(usage.tokens_cache_write_1h, written)
@@ -135,6 +137,8 @@ def sum_of(parts: Iterable[Tokens]) -> Tokens:
 
 def dollars(nanos: int) -> str:
     """A sum as people read it, exact: 1_250_000_000 is `1.25`, 20 is `0.00000002`."""
+    if nanos == 0:
+        return "0"
     sign, digits = ("-" if nanos < 0 else ""), f"{abs(nanos):010d}"
     fraction = digits[-9:].rstrip("0")
     return f"{sign}{digits[:-9]}.{fraction}" if fraction else f"{sign}{digits[:-9]}"

@@ -87,7 +87,13 @@ class Totals:
                 model = OTHER
             else:
                 self._unlisted += 1
-        self._sums.setdefault(model, {}).setdefault(kind, Sum()).add(amount)
+        kinds = self._sums.get(model)
+        if kinds is None:
+            kinds = self._sums[model] = {}
+        known = kinds.get(kind)
+        if known is None:
+            known = kinds[kind] = Sum()
+        known.add(amount)
 
     def by_model(self) -> dict[str, dict[str, Sum]]:
         """By model and kind; neither the tables nor the sums change any more."""

@@ -179,21 +179,22 @@ def weigh(operation: str, answer: Answer, *, limit_explicit: bool) -> Verdict:
     if not skip and not arguments_parse(_arguments(answer)):
         skip = "tool_arguments"
     calls_tools = (
-        calls_tools_by(finishes)
-        or any(item.type in _TOOL_ITEMS for item in answer.output or ())
-        or any(candidate.calls_tools for candidate in answer.candidates or ())
+        not _TOOL_FINISHES.isdisjoint(finishes)
+        or (answer.output and any(item.type in _TOOL_ITEMS for item in answer.output))
+        or (answer.candidates and any(one.calls_tools for one in answer.candidates))
     )
-    return Verdict(skip, label_of(finishes), usage, calls_tools, tier_of(answer))
+    return Verdict(skip, label_of(finishes), usage, bool(calls_tools), tier_of(answer))
 
 
 def calls_tools_by(finishes: Iterable[str | None]) -> bool:
     """Whether one of these ends says that the client is to run a function."""
-    return any(finish in _TOOL_FINISHES for finish in finishes)
+    return not _TOOL_FINISHES.isdisjoint(finishes)
 
 
 def label_of(finishes: Iterable[str | None]) -> str:
     """How the choices of an answer ended, as `Verdict.finish` has it."""
-    return ",".join(sorted({finish or "null" for finish in finishes}))
+    names = {finish or "null" for finish in finishes}
+    return ",".join(sorted(names)) if len(names) > 1 else "".join(names)
 
 
 def skip_of(finishes: Collection[str | None], limit_explicit: bool) -> str:
@@ -247,11 +248,17 @@ _FINISHES_OF = {
 
 
 def _arguments(answer: Answer) -> list[Any]:
-    messages = [choice.message for choice in answer.choices or [] if choice.message]
-    functions = [call.function for message in messages for call in message.tool_calls or ()]
-    functions += [message.function_call for message in messages]
-    texts: list[Any] = [function.arguments for function in functions if function]
-    return texts + [item.arguments for item in answer.output or []]
+    texts: list[Any] = []
+    for choice in answer.choices or ():
+        message = choice.message
+        if message is None:
+            continue
+        functions = [call.function for call in message.tool_calls] if message.tool_calls else []
+        functions.append(message.function_call)
+        texts += [function.arguments for function in functions if function]
+    if answer.output:
+        texts += [item.arguments for item in answer.output]
+    return texts
 
 
 def arguments_parse(texts: Iterable[Any]) -> bool:

@@ -137,10 +137,10 @@ class Flight:
         self._on_closing(self)
         if self._ends is not None:
             self._ends.cancel()
-        broken = StreamBroken("the call was taken down")
         self._error = None if task.cancelled() else task.exception()
         if self._log is not None:
-            self._log.end(broken if task.cancelled() else self._error)
+            broken = StreamBroken("the call was taken down") if task.cancelled() else None
+            self._log.end(broken or self._error)
         self._tell(None)
 
 

@@ -154,16 +154,18 @@ def _calls_itself_error(content: bytes) -> bool:
 
 
 def _is_stream(answer: WireReply) -> bool:
-    return any(
-        name == b"content-type" and value.startswith(b"text/event-stream")
-        for name, value in answer.headers
-    )
+    for name, value in answer.headers:
+        if name == b"content-type" and value.startswith(b"text/event-stream"):
+            return True
+    return False
 
 
 def hand_on(headers: Headers) -> Headers:
     """Those of a provider's headers that a client may see; names in lower case."""
     return tuple(
-        (name, value)
-        for name, value in headers
-        if name in _HANDED_ON or name.startswith(_HANDED_ON_PREFIXES)
+        [
+            header
+            for header in headers
+            if header[0] in _HANDED_ON or header[0].startswith(_HANDED_ON_PREFIXES)
+        ]
     )

@@ -135,7 +135,10 @@ class AiohttpReply:
         self, session: ClientSession, response: ClientResponse, limits: WireLimits, ends_s: float
     ) -> None:
         self.status = response.status
-        self.headers: Headers = tuple((name.lower(), value) for name, value in response.raw_headers)
+        # A list first: a generator would take a frame for each of them.
+        self.headers: Headers = tuple(
+            [(name.lower(), value) for name, value in response.raw_headers]
+        )
         self._session = session
         self._response = response
         self._limits = limits
