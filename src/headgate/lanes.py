@@ -55,11 +55,14 @@ class Lane:
         busy = self.concurrency.in_flight or self._turns
         return not busy and self.rate.is_idle(now_s)
 
+    def take(self) -> Slot | None:
+        """A place, where there is one and nobody waits. It must come back to `leave`."""
+        return None if self._turns and len(self._line) else self.concurrency.enter()
+
     async def enter(self, deadline_s: float) -> Slot:
         """A place, at once or when it is this caller's turn, within `deadline_s` seconds. Every
         place must come back to `leave`. Raises QueueFull."""
-        slot = None if len(self._line) else self.concurrency.enter()
-        return slot or await self._wait(self._clock.monotonic(), deadline_s)
+        return self.take() or await self._wait(self._clock.monotonic(), deadline_s)
 
     def leave(self, slot: Slot, outcome: Outcome) -> None:
         """The end of an attempt: its place goes to whoever is first in the queue."""
@@ -106,7 +109,7 @@ class Lane:
 
     def _call_next(self) -> None:
         """Hands out every place that is free, as long as somebody waits for one."""
-        while len(self._line) and (slot := self.concurrency.enter()):
+        while self._turns and len(self._line) and (slot := self.concurrency.enter()):
             ticket = self._line.call(self._clock.monotonic())
             turn = None if ticket is None else self._turns[ticket.number]
             if turn is not None and not turn.done():

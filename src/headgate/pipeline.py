@@ -6,7 +6,7 @@ docs/life-of-a-call.md tells the same story to people; a test compares the two.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import NamedTuple
 
 from headgate.calllog import CallLog
@@ -244,10 +244,11 @@ def stack(layers: tuple[Placed, ...], bottom: Service) -> Service:
 def by_target(services: Mapping[str, Service]) -> Service:
     """The Service of the provider that a call's target names, or that the call brings along."""
 
-    async def service(call: Call) -> Reply:
+    # No frame of its own.
+    def service(call: Call) -> Awaitable[Reply]:
         request = call.request
         relayed = isinstance(request, WireRequest) and request.send is not None
-        return await services[RELAY if relayed else call.target.provider](call)
+        return services[RELAY if relayed else call.target.provider](call)
 
     return service
 

@@ -217,7 +217,10 @@ class Runtime:
         `path` is relative to the API root and carries the query string. Raises HeadgateError for
         whatever has no reply.
         """
-        return await self.put_through(self.admission.call(path, head, body, plan))
+        call = self.admission.call(path, head, body, plan)
+        if call.controls.deadline_s is None:
+            return await self._stack(call)
+        return await self.put_through(call)
 
     async def put_through(self, call: Call) -> Reply:
         """The reply of the stack, on the home loop; it and its stream end at the deadline that the

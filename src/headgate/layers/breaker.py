@@ -6,11 +6,12 @@ before somebody else says no would be lost (Sentinel #1638).
 
 from __future__ import annotations
 
-from headgate.attempts import when_over
+from headgate.attempts import outcome_of, when_over
 from headgate.clock import Clock
 from headgate.core.outcome import Outcome
 from headgate.events import Events
 from headgate.guards import Guards
+from headgate.stream import Whole
 from headgate.types import Call, Layer, Reply, Service
 
 
@@ -30,6 +31,9 @@ def breaker(guards: Guards, clock: Clock) -> Layer:
                 return await below(call)
             with passage:
                 reply = await below(call)
+            if isinstance(reply.body, Whole):
+                passage.end(outcome_of(reply, clock.epoch()), clock.monotonic())
+                return reply
 
             def tell(outcome: Outcome) -> None:
                 passage.end(outcome, clock.monotonic())

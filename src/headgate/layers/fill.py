@@ -62,8 +62,7 @@ class Fill:
         verdict = body.verdict or judge(
             call.operation, reply.status, content, limit_explicit=explicit
         )
-        if reply.usage is not verdict.usage:
-            reply = replace(reply, usage=verdict.usage)
+        reply = reply if reply.usage is verdict.usage else replace(reply, usage=verdict.usage)
         skip, ttl_s = worth(call.policy, call.ttl_s, verdict)
         if call.streamed:
             skip = skip or "shape"

@@ -49,8 +49,10 @@ class _Limited:
             message = f"{reservation.reason} per minute of {call.target.name} are used up"
             raise RateLimited(message, retry_after_s=reservation.retry_after_s)
         try:
-            # Who has another target need not wait for this one.
-            slot = await lane.enter(_deadline_s(call, now_s) if call.queues else 0.0)
+            slot = lane.take()
+            if slot is None:
+                # Who has another target need not wait for this one.
+                slot = await lane.enter(_deadline_s(call, now_s) if call.queues else 0.0)
         except (QueueFull, asyncio.CancelledError):
             lane.rate.release(reservation, self._clock.monotonic())
             raise

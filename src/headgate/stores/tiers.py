@@ -35,7 +35,9 @@ class Tiers:
     async def find(self, call: Call, stale_s: float = 0.0) -> Entry | None:
         """An entry of any tier that is fresh, or past its time by at most `stale_s`; memory once
         more at the end, as it may have come meanwhile."""
-        if self.below is not None and (self._follower is None or self._follower.done()):
+        if self.below is None:
+            return self._in_memory(call, stale_s)
+        if self._follower is None or self._follower.done():
             self._follower = asyncio.ensure_future(self._follow_for_ever())
         return (
             self._in_memory(call, stale_s)
