@@ -6,9 +6,18 @@ import asyncio
 from typing import Any
 
 import pytest
-from tries import DELTA, FINISH, JSON, ROLE, SSE, WORDS, Body, content_of, good, status
+from tries import DELTA, FINISH, JSON, ROLE, SSE, WORDS, Body, a_call, content_of, good, status
 
-from headgate.attempts import Kept, Tried, answered, failed, outcome_of, tried, when_over
+from headgate.attempts import (
+    Kept,
+    Tried,
+    answered,
+    failed,
+    only_tried,
+    outcome_of,
+    tried,
+    when_over,
+)
 from headgate.core.allowance import (
     ATTEMPTS,
     BUDGET,
@@ -24,7 +33,7 @@ from headgate.core.verdict import judge
 from headgate.errors import BreakerOpen, StreamBroken, UpstreamFailed, UpstreamTimeout
 from headgate.events import Events, looked_at
 from headgate.stream import Whole
-from headgate.types import FALLBACK, TARGET, Provenance, Reply, Route, Target
+from headgate.types import FALLBACK, TARGET, Call, Provenance, Reply, Route, Target
 
 WALL_S = 1_767_225_600.0  # 2026-01-01T00:00:00Z
 ERROR = b'event: error\ndata: {"error":{"type":"overloaded_error","message":"busy"}}\n\n'
@@ -277,6 +286,31 @@ def test_an_answer_says_what_it_took_and_whether_another_model_gave_it() -> None
     stand_in = answered(reply, spent(1), second).provenance
     assert (stand_in.attempts, stand_in.is_stand_in, stand_in.target) == (1, True, "a/m")
     assert first.role == TARGET
+
+
+@pytest.mark.parametrize("step", [good(), status(503), UpstreamFailed("no"), BreakerOpen("no")])
+def test_a_call_with_one_way_to_go_ends_as_its_attempt_does(step: Any) -> None:
+    allowance = spent(2, "budget")
+
+    async def below(call: Call) -> Reply:
+        if isinstance(step, Exception):
+            raise step
+        reply: Reply = step()
+        return reply
+
+    async def ask() -> Reply:
+        call = a_call(allowance=allowance)
+        return await only_tried(below, call, call.routes[0], WALL_S)
+
+    if isinstance(step, UpstreamFailed | BreakerOpen):
+        with pytest.raises(type(step)) as raised:
+            asyncio.run(ask())
+        assert raised.value is step
+        assert raised.value.attempts == 2
+    else:
+        reply = asyncio.run(ask())
+        assert reply.provenance.attempts == 2
+        assert should_retry(reply) == ([] if reply.status == 200 else [b"false"])
 
 
 def should_retry(reply: Reply) -> list[bytes]:

@@ -48,6 +48,15 @@ def test_what_a_key_is_told_closes_its_gate_and_moves_no_breaker(scene: Scene, r
     scene.call(GOOD, call=to("a", key="key-2"))
 
 
+def test_the_gate_of_a_client_stays_closed_however_many_others_come(scene: Scene) -> None:
+    scene.call(THROTTLED, call=a_call("b", credential=ALICE))
+    for number in range(300):
+        other = ((b"authorization", b"Bearer %d" % number),)
+        scene.call(GOOD, call=a_call("b", credential=other))
+    scene.refused(a_call("b", credential=ALICE))
+    scene.call(GOOD, call=a_call("b", credential=BOB))
+
+
 @pytest.mark.parametrize(
     ("reason", "kind"),
     [("rate_limit", RateLimited), ("quota", RateLimited), ("authentication", BreakerOpen)],

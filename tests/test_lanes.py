@@ -52,6 +52,24 @@ def test_who_finds_no_place_waits_its_turn_in_the_order_of_coming() -> None:
     assert run(scene()) == ([0.0, 1.0, 2.0, 3.0], 4.0)
 
 
+def test_a_place_is_taken_at_once_only_where_nobody_waits_for_it() -> None:
+    async def scene() -> None:
+        lane = a_lane(places=2, wait_s=10)
+        first, second = lane.take(), lane.take()
+        assert first is not None
+        assert second is not None
+        assert lane.take() is None
+        waiting = asyncio.ensure_future(lane.enter(math.inf))
+        await asyncio.sleep(0)
+        lane.leave(first, GOOD)
+        assert lane.take() is None
+        lane.leave(await waiting, GOOD)
+        lane.leave(second, GOOD)
+        assert is_at_rest(lane)
+
+    run(scene())
+
+
 def test_who_waited_too_long_is_refused_at_that_moment() -> None:
     async def scene() -> float:
         lane = a_lane(wait_s=1.0)

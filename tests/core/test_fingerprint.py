@@ -24,8 +24,9 @@ from headgate.core.fingerprint import (
     BEHAVIOUR_HEADERS,
     digest,
     join,
+    key_prefix,
+    key_under,
     raw_prefix,
-    request_key,
     route_of,
     scope_of,
     sender_of,
@@ -62,15 +63,15 @@ BODY: dict[str, Any] = {
 
 
 def key_of(body: dict[str, Any], **changes: Any) -> bytes:
-    arguments: dict[str, Any] = {
+    fields = {**body, "model": changes.pop("model", "m")}
+    ignored = changes.pop("ignored", frozenset(IGNORED_FIELDS))
+    before: dict[str, Any] = {
         "operation": "chat",
         "scope": b"s" * 32,
         "route": b"r" * 32,
         "headers": ((b"openai-beta", b"x"),),
-        "fields": {**body, "model": changes.pop("model", "m")},
-        "ignored": frozenset(IGNORED_FIELDS),
     }
-    return request_key(**{**arguments, **changes})
+    return key_under(key_prefix(**{**before, **changes}), fields, ignored)
 
 
 @pytest.mark.parametrize(("operation", "name"), FIELDS)

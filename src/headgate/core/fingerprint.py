@@ -58,33 +58,20 @@ def raw_prefix(operation: str, scope: bytes, headers: Iterable[tuple[bytes, byte
     return join((SCHEMA, b"raw", operation.encode(), scope, *named))
 
 
-def request_key(
-    *,
-    operation: str,
-    scope: bytes,
-    route: bytes,
-    headers: Collection[tuple[bytes, bytes]],
-    fields: Mapping[str, Any],
-    ignored: Collection[str],
-) -> bytes:
-    """Key of a wire call: everything in `fields` (the parsed body) but `ignored`.
-
-    The caller puts the requested name after prefix resolution in place of the body's own `model`.
-    """
-    prefix = key_prefix(operation=operation, scope=scope, route=route, headers=headers)
-    return key_under(prefix, fields, ignored)
-
-
 def key_prefix(
     *, operation: str, scope: bytes, route: bytes, headers: Collection[tuple[bytes, bytes]]
 ) -> bytes:
-    """The part of `request_key` that comes before the body, and is the same for many."""
+    """What precedes the body in the key of a wire call; the same for many of them."""
     named = [part for header in sorted(headers) for part in header]
     return join((SCHEMA, b"call", operation.encode(), scope, route, join(named)))
 
 
 def key_under(prefix: bytes, fields: Mapping[str, Any], ignored: Collection[str]) -> bytes:
-    """As `request_key`, after `key_prefix`."""
+    """Key of a wire call: everything in `fields` (the parsed body) but `ignored`, after what
+    `key_prefix` says of it.
+
+    The caller puts the requested name after prefix resolution in place of the body's own `model`.
+    """
     if ignored:
         fields = {name: value for name, value in fields.items() if name not in ignored}
     body = canonical(fields)
