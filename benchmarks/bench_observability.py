@@ -57,10 +57,10 @@ class Side:
         self.loop = asyncio.new_event_loop()
         self.head = runtime.admission.head([(b"authorization", b"Bearer sk-benchmark")])
         self.asked = 0
-        limits = pipeline.limits(config, runtime.clock)
+        limits = pipeline.limits(pipeline.limiting(config, runtime.clock), runtime.clock)
         observed = pipeline.observed(runtime.metrics, runtime.ledger, runtime.clock, runtime.calls)
         front = pipeline.front(
-            config.cache, runtime.tiers, runtime._fill, runtime.clock, observed, limits.throttle
+            config.cache, runtime.tiers, runtime.fill, runtime.clock, observed, limits.throttle
         )
         guarded = pipeline.per_target(
             config, runtime._parts.resilience, runtime.clock, limits.limit

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -86,8 +86,7 @@ def _reject_duplicates(pairs: list[tuple[str, Any]]) -> None:
         raise BadRequest(f"duplicate key {twice[:80]!r}; send each key once")
 
 
-_strict: Any = json.JSONDecoder(object_pairs_hook=_reject_duplicates)
-_check_keys = _strict.scan_once
+_check_keys = cast(Any, json.JSONDecoder(object_pairs_hook=_reject_duplicates)).scan_once
 """Made once: `json.loads` makes a decoder for each call that has a hook, which takes longer. The
 scanner alone, as there is no white space to look for and nothing left over: it was decoded."""
 

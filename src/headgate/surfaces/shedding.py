@@ -52,7 +52,10 @@ class Door:
         self._dice = dice
         self._read_memory = memory_bytes
         self._memory_bytes = 0
-        self._late_s = (0.0, 0.0)
+        self._late_s = 0.0
+        self.lag_s = 0.0
+        """How late the loop is: the less of its last two delays. A single long step (one large
+        body) is over when it is seen; who is late twice in a row does not keep up."""
         self._timer: asyncio.TimerHandle | None = None
 
     def adjust(self, settings: ShedSettings) -> None:
@@ -71,12 +74,6 @@ class Door:
         """A call that came in is over."""
         self.inside -= 1
 
-    @property
-    def lag_s(self) -> float:
-        """How late the loop is: the less of its last two delays. A single long step (one large
-        body) is over when it is seen; who is late twice in a row does not keep up."""
-        return min(self._late_s)
-
     def watch(self) -> None:
         """Begins to measure, in the running loop."""
         loop = asyncio.get_running_loop()
@@ -90,7 +87,8 @@ class Door:
 
     def _measure(self, loop: asyncio.AbstractEventLoop, due_s: float) -> None:
         now_s = loop.time()
-        self._late_s = self._late_s[1], max(0.0, now_s - due_s)
+        before_s, self._late_s = self._late_s, max(0.0, now_s - due_s)
+        self.lag_s = min(before_s, self._late_s)
         if self._settings.memory_max_bytes is not None:
             self._memory_bytes = self._read_memory()
         due_s = now_s + TICK_S
