@@ -279,8 +279,8 @@ def test_a_clients_deadline_does_not_end_an_attempt_that_others_may_share() -> N
     allowance = Allowance(AllowanceSettings(), clock.monotonic() + 5.0)
     allowance.spend()
     call = replace(a_call(controls=Controls(deadline_s=5.0)), allowance=allowance)
-    reply, took_s = run(asking(lambda: Reply(200, JSON, Whole(b"{}")), call, takes_s=50.0))
-    assert (reply.status, took_s) == (200, 50.0)
+    reply, took_s = run(asking(lambda: Reply(400, JSON, Whole(b"{}")), call, takes_s=50.0))
+    assert (reply.status, took_s) == (400, 50.0)
 
 
 def test_a_stream_that_has_begun_is_no_longer_the_deadlines_business() -> None:
