@@ -22,6 +22,17 @@ def test_what_one_adds_the_other_reads(tmp_path: Path) -> None:
     assert told.ages_s == {"0": 2.0, "1": 0.0}
 
 
+def test_all_processes_know_the_file_by_one_name_and_another_by_another(tmp_path: Path) -> None:
+    one, other = (SharedNumbers(tmp_path / "n.db") for _ in range(2))
+    one.exchange({}, "0", {}, 10.0, reads=False)
+    told = [numbers.exchange({}, "1", {}, 12.5) for numbers in (one, other)]
+    assert all(it is not None and it.age_s == 2.5 for it in told)
+    third = SharedNumbers(tmp_path / "anew.db").exchange({}, "0", {}, 12.5)
+    assert third is not None
+    names = [it.name for it in (*told, third) if it is not None]
+    assert (len(names), len(set(names)), names[0]) == (3, 2, names[1])
+
+
 def test_the_levels_of_a_silent_process_do_not_count(tmp_path: Path) -> None:
     numbers = SharedNumbers(tmp_path / "n.db")
     numbers.exchange({("a",): [1]}, "0", {("level",): 1.0}, 10.0, reads=False)

@@ -26,6 +26,8 @@ _SCHEMA = """
 CREATE TABLE IF NOT EXISTS totals (name BLOB PRIMARY KEY, counts BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS processes (
     worker TEXT PRIMARY KEY, seen_s REAL NOT NULL, levels BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS life (
+    only INTEGER PRIMARY KEY CHECK (only = 1), name TEXT NOT NULL, began_s REAL NOT NULL);
 """
 
 
@@ -36,6 +38,10 @@ class Told(Struct, frozen=True):
     levels: list[Levels]
     ages_s: dict[str, float]
     """By process, seconds since it added its numbers; those silent for `STALE_S` are left out."""
+    name: str = ""
+    """Of the file: another one has another, and counts from 0; "" where the sums are of no file."""
+    age_s: float = 0.0
+    """Since the first process added to it."""
 
 
 class SharedNumbers:
@@ -121,6 +127,9 @@ def _add(connection: apsw.Connection, growth: Tally) -> None:
 
 def _say(connection: apsw.Connection, worker: str, levels: Levels, now_s: float) -> None:
     shown = msgspec.json.encode([(name, value) for name, value in levels.items()])
+    # What counts from 0 is known by who began it, and when.
+    born = (f"{worker}-{now_s:.6f}", now_s)
+    connection.execute("INSERT OR IGNORE INTO life VALUES (1, ?, ?)", born)
     row = (worker, now_s, shown)
     connection.execute("INSERT OR REPLACE INTO processes VALUES (?, ?, ?)", row)
 
@@ -136,7 +145,8 @@ def _read(connection: apsw.Connection, now_s: float) -> Told:
         if age_s <= STALE_S:
             levels.append({tuple(name): value for name, value in msgspec.json.decode(shown)})
             ages_s[worker] = age_s
-    return Told(totals, levels, ages_s)
+    name, began_s = connection.execute("SELECT name, began_s FROM life").get
+    return Told(totals, levels, ages_s, name, max(0.0, now_s - began_s))
 
 
 def _numbers(content: bytes) -> list[int]:
