@@ -62,7 +62,7 @@ def _left_s(call: Call, now_s: float) -> float:
     is_first = allowance is None or allowance.attempts <= 1
     if allowance is None or (is_first and call.controls.deadline_s is not None):
         return math.inf
-    return allowance.left_s(now_s)
+    return float(allowance.left_s(now_s))
 
 
 def _too_late(call: Call, limit_s: float, left_s: float) -> UpstreamTimeout:
