@@ -41,7 +41,7 @@ ROOMS = {
     "webhook": "core errors",
     "ledger": "account stores.base core types clock",
     "reshape": "core stream types",
-    "joining": "joining stream types errors",
+    "joining": "joining core stream types errors",
     # A store knows its promises, never another store.
     "stores.base": "core types",
     # It opens its file as the disk tier does, and says no where that one begins anew.
