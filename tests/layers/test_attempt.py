@@ -246,7 +246,7 @@ def test_values_and_callables_pass() -> None:
 
 @pytest.mark.parametrize(
     ("attempts", "asked_s", "reason"),
-    [(1, None, "total_timeout"), (2, None, "deadline"), (2, 5.0, "deadline")],
+    [(1, None, "total_timeout"), (1, 5.0, "deadline"), (2, None, "deadline"), (2, 5.0, "deadline")],
 )
 @pytest.mark.parametrize("streamed", [False, True])
 def test_no_attempt_has_longer_than_its_call_has_left(
@@ -272,15 +272,6 @@ def test_no_attempt_has_longer_than_its_call_has_left(
         return asyncio.get_running_loop().time()
 
     assert run(act())[0] == 5.0
-
-
-def test_a_clients_deadline_does_not_end_an_attempt_that_others_may_share() -> None:
-    clock = FakeClock()
-    allowance = Allowance(AllowanceSettings(), clock.monotonic() + 5.0)
-    allowance.spend()
-    call = replace(a_call(controls=Controls(deadline_s=5.0)), allowance=allowance)
-    reply, took_s = run(asking(lambda: Reply(400, JSON, Whole(b"{}")), call, takes_s=50.0))
-    assert (reply.status, took_s) == (400, 50.0)
 
 
 def test_a_stream_that_has_begun_is_no_longer_the_deadlines_business() -> None:

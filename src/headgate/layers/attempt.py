@@ -30,10 +30,10 @@ def attempt(first_token_s: Callable[[Call], float], keep_max_bytes: int, clock: 
     """Judges whole answers, opens streams up to their first content.
 
     `first_token_s` is how long a streamed call may take to that, in seconds from here; `NO_LIMIT_S`
-    for no limit of ours. No attempt has longer than the operator's deadline leaves, and no repeat
-    longer than the client's, to its answer or its first content. Streams up to `keep_max_bytes` are
-    kept while they pass. Raises UpstreamGarbled for a 200 that is no answer, UpstreamTimeout
-    (first_token, total, deadline), and what breaks a stream before it began.
+    for no limit of ours. No attempt has longer than its call has left, to its answer or its first
+    content. Streams up to `keep_max_bytes` are kept while they pass. Raises UpstreamGarbled for a
+    200 that is no answer, UpstreamTimeout (first_token, total, deadline), and what breaks a stream
+    before it began.
     """
 
     def layer(below: Service) -> Service:
@@ -56,13 +56,8 @@ def attempt(first_token_s: Callable[[Call], float], keep_max_bytes: int, clock: 
 
 
 def _left_s(call: Call, now_s: float) -> float:
-    """Until the deadline of the call; infinity where nobody has set one. A client's own deadline
-    ends no first attempt: it leaves by itself, and others may be aboard who have more time."""
-    allowance = call.allowance
-    is_first = allowance is None or allowance.attempts <= 1
-    if allowance is None or (is_first and call.controls.deadline_s is not None):
-        return math.inf
-    return float(allowance.left_s(now_s))
+    """Until the deadline of the call; infinity where nobody has set one."""
+    return math.inf if call.allowance is None else call.allowance.left_s(now_s)
 
 
 def _too_late(call: Call, limit_s: float, left_s: float) -> UpstreamTimeout:
