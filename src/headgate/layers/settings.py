@@ -133,6 +133,8 @@ class MetricsConfig:
 
     naming: Literal["compat", "standard", "both"] = "compat"
     """Names on /metrics: those of the seed's queries (compat), Prometheus's usual ones, or both."""
+    otel: bool = False
+    """Spans and metrics by OpenTelemetry, set up by its own `OTEL_...` variables; an extra."""
 
 
 __all__ = [
