@@ -9,15 +9,16 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from gates import Gate
-from opentelemetry.trace import StatusCode
+from gates import ONE_ATTEMPT, Gate, providers_at
+from opentelemetry.trace import SpanKind, StatusCode
 from oracle import until
 from telemetry.tracing import CHAT, PARENT, TRACE, TRACED, Trace, ids, said, traced_gate
 
-from headgate.config import Config
+from headgate.config import Config, ModelConfig
+from headgate.layers.settings import CacheConfig
 from headgate.runtime import Runtime
 from headgate.telemetry import names
-from headgate.testing import Answer, Cut, FaultServer, Status
+from headgate.testing import Answer, Cut, FakeClock, FaultServer, Status
 
 
 @pytest.fixture
@@ -131,7 +132,7 @@ def test_a_stream_has_its_first_chunk_and_ends_with_its_last(
 def test_a_stream_that_breaks_is_an_error_of_both(
     gate: Gate, server: FaultServer, trace: Trace
 ) -> None:
-    server.script(Cut(300), times=None)
+    server.script(Cut(900))
     gate.post(CHAT, asked(stream=True))
     (call,), (attempt,) = trace.calls(), trace.attempts()
     for span in (call, attempt):
@@ -152,7 +153,7 @@ def test_a_failure_is_an_error_of_the_call_too(
 
 def test_a_client_that_leaves_is_no_error(gate: Gate, server: FaultServer, trace: Trace) -> None:
     server.hold()
-    thread = threading.Thread(target=gate.raw, args=(_request(gate, asked()),))
+    thread = threading.Thread(target=gate.raw, args=(_request(asked()),))
     thread.start()
     server.wait_for_calls(1)
     thread.join()
@@ -162,7 +163,7 @@ def test_a_client_that_leaves_is_no_error(gate: Gate, server: FaultServer, trace
     server.release()
 
 
-def _request(gate: Gate, fields: dict[str, Any]) -> bytes:
+def _request(fields: dict[str, Any]) -> bytes:
     body = json.dumps(fields).encode()
     head = f"POST {CHAT} HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}\r\n"
     return head.encode() + b"content-type: application/json\r\n\r\n" + body
@@ -172,20 +173,22 @@ def test_joined_calls_are_calls_of_their_own_around_one_attempt(
     gate: Gate, server: FaultServer, trace: Trace
 ) -> None:
     server.hold()
-    threads = [threading.Thread(target=gate.post, args=(CHAT, asked())) for _ in range(3)]
-    for thread in threads:
-        thread.start()
+    runtime = gate.runtime
+    head, body = runtime.admission.head([]), json.dumps(asked()).encode()
+
+    async def ask_thrice() -> None:
+        plan, _ = runtime.find("chat", head, body, b"")
+        path = "/chat/completions"
+        await asyncio.gather(*(runtime.forward(path, head, body, plan) for _ in range(3)))
+
+    answered = runtime.portal.spawn(ask_thrice)
     server.wait_for_calls(1)
-    until(lambda: gate.connections >= 3, "all have asked")
     server.release()
-    for thread in threads:
-        thread.join()
+    answered.result(20)
     calls, (attempt,) = trace.calls(3), trace.attempts()
     results = [said(call)[names.CACHE_RESULT] for call in calls]
-    assert results.count("miss") == 1
-    assert set(results) <= {"miss", "collapsed", "hit"}
-    leader = calls[results.index("miss")]
-    assert ids(attempt)[2] == ids(leader)[1]
+    assert sorted(results) == ["collapsed", "collapsed", "miss"]
+    assert ids(attempt)[2] == ids(calls[results.index("miss")])[1]
 
 
 def test_the_provider_hears_of_the_attempt_and_not_of_the_client(
@@ -270,3 +273,63 @@ def test_a_successor_goes_on_reporting(trace: Trace) -> None:
         second = first.successor(Config())
         second.cached_llm_call("q", "m", {}, lambda: "a")
         trace.calls(1)
+
+
+@pytest.mark.parametrize("is_traced", [False, True])
+def test_an_sdk_that_makes_its_own_span_has_no_second_one_around_it(
+    server: FaultServer, trace: Trace, *, is_traced: bool
+) -> None:
+    headers = TRACED if is_traced else {}
+    with Runtime(telemetry=trace.telemetry) as runtime, runtime.http_client() as client:
+        url = f"{server.base_url}/chat/completions"
+        assert client.post(url, json=asked(), headers=headers).status_code == 200
+        assert client.post(url, json=asked(), headers=headers).status_code == 200
+    miss, hit = trace.calls(2)
+    assert said(hit)[names.CACHE_RESULT] == "hit"
+    (sent,) = server.calls
+    if is_traced:
+        trace.attempts(0)
+        assert ids(miss)[0::2] == (TRACE, PARENT)
+        assert sent.headers["traceparent"] == TRACED["traceparent"]
+    else:
+        (attempt,) = trace.attempts()
+        named = f"00-{ids(attempt)[0]}-{ids(attempt)[1]}-"
+        assert sent.headers["traceparent"].startswith(named)
+
+
+def test_another_model_that_stands_in_is_an_attempt_of_the_same_call(
+    server: FaultServer, trace: Trace
+) -> None:
+    models = {"m": ModelConfig(targets=("openai/a",), fallbacks=("openai/b",))}
+    server.script(Status(500), model="a", times=None)
+    with traced_gate(server, trace, models=models) as gate:
+        assert gate.post(CHAT, asked()).status == 200
+    until(lambda: "chat b" in attempted(trace), "the second model was asked")
+    assert set(attempted(trace)) == {"chat a", "chat b"}
+    trace.calls(1)
+
+
+def attempted(trace: Trace) -> list[str]:
+    """Names of the attempts so far."""
+    spans = trace.exporter.get_finished_spans()
+    return [span.name for span in spans if span.kind is SpanKind.CLIENT]
+
+
+def test_a_stale_answer_says_so(server: FaultServer, trace: Trace) -> None:
+    clock = FakeClock()
+    cache = CacheConfig(ttl=10, stale_if_error=100.0, max_stale=1000)
+    with Runtime(
+        Config(cache=cache, providers=providers_at(server), **ONE_ATTEMPT),
+        clock=clock, telemetry=trace.telemetry,
+    ) as runtime:  # fmt: skip
+        head, body = runtime.admission.head([]), json.dumps(asked()).encode()
+
+        async def ask() -> None:
+            plan, _ = runtime.find("chat", head, body, b"")
+            await runtime.forward("/chat/completions", head, body, plan)
+
+        runtime.portal.spawn(ask).result(20)
+        clock.advance(20)
+        server.script(Status(500), times=None)
+        runtime.portal.spawn(ask).result(20)
+    assert [said(call)[names.CACHE_RESULT] for call in trace.calls(2)] == ["miss", "stale"]

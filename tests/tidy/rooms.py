@@ -88,8 +88,8 @@ ROOMS = {
     "telemetry": "telemetry ledger metrics spending stream events config providers.settings core "
     "types errors clock",
     "runtime_parts": "telemetry metrics ledger calllog layers.cache_settings pricing stores.ledger "
-    "pipeline config providers.settings providers.wire providers.wire_client stores.base stores.memory "
-    "stores.sqlite stores.tiers types clock",
+    "pipeline config providers.settings providers.wire providers.wire_client stores.base "
+    "stores.memory stores.sqlite stores.tiers types clock",
     # It makes the transport of the SDKs when one is asked for: no other room imports a surface.
     "runtime": "decorating monitor runtime_numbers runtime_parts guard_numbers guards pipeline "
     "admission invocation portal layers.cache layers.fill config metrics stream types errors clock "

@@ -137,16 +137,6 @@ class MetricsConfig:
     """Spans and metrics by OpenTelemetry, set up by its own `OTEL_...` variables; an extra."""
 
 
-__all__ = [
-    "IGNORED_FIELDS",
-    "BatchConfig",
-    "BreakerConfig",
-    "CacheConfig",
-    "LedgerConfig",
-    "LimitsConfig",
-    "MetricsConfig",
-    "ModelCacheConfig",
-    "RetryConfig",
-    "SemanticConfig",
-    "policy_of",
-]
+__all__ = ["IGNORED_FIELDS", "BatchConfig", "BreakerConfig", "CacheConfig", "LedgerConfig",
+           "LimitsConfig", "MetricsConfig", "ModelCacheConfig", "RetryConfig", "SemanticConfig",
+           "policy_of"]  # fmt: skip

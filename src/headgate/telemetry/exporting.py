@@ -8,7 +8,6 @@ import os
 from collections.abc import Mapping
 from importlib.metadata import entry_points
 from typing import Any
-from uuid import uuid4
 
 from opentelemetry import metrics, trace
 from opentelemetry.sdk.metrics import MeterProvider
@@ -17,6 +16,7 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
+from headgate.clock import SystemClock
 from headgate.errors import ConfigError, Problem
 
 _PROTOCOLS = {"http/protobuf": "otlp_proto_http", "grpc": "otlp_proto_grpc"}
@@ -39,7 +39,8 @@ def set_up(environment: Mapping[str, str] = os.environ) -> None:
     spans, numbers = (_exporters(signal, environment) for signal in ("traces", "metrics"))
     # The variables win: OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES.
     named = {"service.name": "headgate", **_named(environment)}
-    resource = Resource.create({"service.instance.id": str(uuid4()), **named})
+    instance = f"{int(SystemClock().random() * 2**48):012x}"
+    resource = Resource.create({"service.instance.id": instance, **named})
     tracer_provider = TracerProvider(resource=resource)
     for exporter in spans:
         tracer_provider.add_span_processor(BatchSpanProcessor(exporter()))

@@ -24,6 +24,7 @@ from headgate.telemetry.instruments import Instruments
 from headgate.telemetry.places import Places
 from headgate.types import (
     NO_USAGE,
+    ORIGINATED,
     Call,
     Headers,
     Invocation,
@@ -91,16 +92,13 @@ class Spans:
             if call.account is not None:
                 asked[names.CALL_ID] = call.account.name
             span = self._begin(f"call {call.model}", context, SpanKind.INTERNAL, asked)
-            # What is tried for this call, in tasks of their own too, takes it for its parent.
-            token = attach(set_span_in_context(span, context))
-            try:
-                reply = await below(call)
-            except BaseException as error:
-                span.set_attribute(names.CACHE_RESULT, _result(call, Provenance()))
+
+            def failed(error: BaseException) -> None:
+                span.set_attribute(names.CACHE_RESULT, _result(call, ORIGINATED))
                 self._end(span, _error(error))
-                raise
-            finally:
-                detach(token)
+
+            with _Within(set_span_in_context(span, context), failed):
+                reply = await below(call)
             span.set_attribute(names.CACHE_RESULT, _result(call, reply.provenance))
             return self._until_its_end(span, reply)
 
@@ -179,6 +177,24 @@ class Spans:
     def _ns(self, moment_s: float) -> int:
         """Since 1970, of a moment of the monotonic clock."""
         return int((moment_s + self._epoch_offset_s) * _NANOS)
+
+
+class _Within:
+    """What is done in it, in tasks of its own too, has `context`; `failed` hears how it raised."""
+
+    __slots__ = ("_context", "_failed", "_token")
+
+    def __init__(self, context: Context, failed: Callable[[BaseException], None]) -> None:
+        self._context = context
+        self._failed = failed
+
+    def __enter__(self) -> None:
+        self._token = attach(self._context)
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        detach(self._token)
+        if error is not None:
+            self._failed(error)
 
 
 class _Watched(Tap):
