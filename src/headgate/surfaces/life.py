@@ -43,7 +43,7 @@ def begin(
     """The server of one process; `source` is what a reload reads, `lines` where it is written down
     what happens (without: stderr), `numbers` those that it shares with other processes."""
     if config.metrics.otel:
-        telemetry.exporting().set_up()
+        telemetry.exporters().set_up()
     runtime = Runtime(config)
     if lines is not None:
         lines.follow(runtime.calls)

@@ -28,7 +28,7 @@ def serve(config: Config, source: Source, announce: Callable[[str], str] | None 
     the address cannot be listened on.
     """
     check_exposure(config)
-    notes = telemetry.exporting().check(os.environ) if config.metrics.otel else []
+    notes = telemetry.exporters().check(os.environ) if config.metrics.otel else []
     hold_signals()
     server = config.server
     with listen(server.host, server.port) as listener, logged(config) as lines:

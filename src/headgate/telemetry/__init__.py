@@ -14,7 +14,7 @@ from headgate.errors import ConfigError, Problem
 if TYPE_CHECKING:
     from headgate.telemetry.opening import Telemetry
 
-__all__ = ["Telemetry", "exporting", "opened"]
+__all__ = ["Telemetry", "exporters", "opened"]
 
 _MISSING = "OpenTelemetry is not installed: pip install 'headgate[otel]', or set it to false"
 
@@ -27,7 +27,7 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module 'headgate.telemetry' has no attribute {name!r}")
 
 
-def exporting() -> Any:
+def exporters() -> Any:
     """The module that sets up exporters. Raises ConfigError where the extra is not installed."""
     with _found():
         return importlib.import_module("headgate.telemetry.exporting")
