@@ -50,6 +50,17 @@ def test_content_is_never_captured_and_it_says_so(value: str) -> None:
     assert check({**SILENT, name: "no_content"}) == []
 
 
+def test_a_signal_that_goes_nowhere_is_not_reported() -> None:
+    environment = {**os.environ, **SILENT, "OTEL_TRACES_EXPORTER": "console"}
+    done = subprocess.run(
+        [sys.executable, "-c", EXPORTING], capture_output=True, timeout=120, env=environment
+    )
+    told = done.stdout.decode()
+    assert done.returncode == 0, done.stderr.decode()
+    assert '"name": "call m"' in told
+    assert "headgate.calls" not in told
+
+
 def test_what_was_reported_is_out_when_the_process_ends() -> None:
     environment = {**os.environ, "OTEL_TRACES_EXPORTER": "console",
                    "OTEL_METRICS_EXPORTER": "console"}  # fmt: skip

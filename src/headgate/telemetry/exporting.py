@@ -41,12 +41,15 @@ def set_up(environment: Mapping[str, str] = os.environ) -> None:
     named = {"service.name": "headgate", **_named(environment)}
     instance = f"{int(SystemClock().random() * 2**48):012x}"
     resource = Resource.create({"service.instance.id": instance, **named})
-    tracer_provider = TracerProvider(resource=resource)
-    for exporter in spans:
-        tracer_provider.add_span_processor(BatchSpanProcessor(exporter()))
-    trace.set_tracer_provider(tracer_provider)
-    readers = [PeriodicExportingMetricReader(exporter()) for exporter in numbers]
-    metrics.set_meter_provider(MeterProvider(readers, resource))
+    # A signal that goes nowhere has no provider, and costs next to nothing.
+    if spans:
+        tracer_provider = TracerProvider(resource=resource)
+        for exporter in spans:
+            tracer_provider.add_span_processor(BatchSpanProcessor(exporter()))
+        trace.set_tracer_provider(tracer_provider)
+    if numbers:
+        readers = [PeriodicExportingMetricReader(exporter()) for exporter in numbers]
+        metrics.set_meter_provider(MeterProvider(readers, resource))
 
 
 def _named(environment: Mapping[str, str]) -> dict[str, str]:
