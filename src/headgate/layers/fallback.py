@@ -59,6 +59,8 @@ class _FallingBack:
         now_s, routes = self._clock.monotonic(), call.routes
         most_s = call.controls.deadline_s or self._deadline_s
         allowance = Allowance(self._settings, now_s + most_s, is_repeatable=call.repeatable)
+        if call.patience is not None:
+            allowance.wait_with(call.patience, now_s)
         if len(routes) == 1 and routes[0].target is call.target:
             aimed = replace(call, allowance=allowance, set_as=routes[0].model)
             return await only_tried(self._below, aimed, routes[0], self._clock.epoch())
