@@ -124,7 +124,7 @@ ROOMS = {
     "n3_bind": "n3_llms integrations.fastapi backend config config_file providers.settings types "
     "errors",
     # For frameworks; nothing of headgate needs them, but a bound backend has FastAPI.
-    "integrations": "backend runtime shelf config stream errors",
+    "integrations": "backend runtime shelf config stream types errors",
     "demo": "demo surfaces runtime testing config providers.settings core types errors clock",
     # The names users import, resolved when first used.
     "": "runtime config circuitbreaker errors",
@@ -145,8 +145,9 @@ LIBRARIES = {
     "openai": "demo",
     # Of an extra: the grammar of programs.
     "lark": "generate.program",
-    # Of an extra: the framework that is joined.
+    # Of extras: the frameworks that are joined.
     "fastapi": "integrations.fastapi",
+    "langchain_core": "integrations.langchain",
     # Of the SDKs; loaded when the first of them asks.
     "httpx2": "surfaces.transport",
     "httpx": "surfaces.transport",
