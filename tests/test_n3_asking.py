@@ -16,7 +16,7 @@ from headgate.config import Config
 from headgate.errors import Closed, HeadgateError, UpstreamTimeout
 from headgate.n3_asking import Asking
 from headgate.runtime import Runtime
-from headgate.testing import Answer, Cut, FakeProvider
+from headgate.testing import Answer, Cut, FakeProvider, Hang
 
 
 @pytest.fixture
@@ -124,7 +124,6 @@ def test_a_task_that_is_cancelled_lets_go_of_the_provider(
         with pytest.raises(asyncio.CancelledError):
             await task
 
-    provider.hold()
+    provider.script(Hang())
     asyncio.run(cancelled())
-    provider.release()
     provider.wait_for_abandoned(1)

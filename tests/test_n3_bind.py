@@ -4,6 +4,7 @@ before a provider on a loopback socket.
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import sys
 from collections.abc import Iterator
@@ -109,6 +110,18 @@ def test_a_model_of_an_unknown_provider_is_left_alone_and_named_in_the_log(
     assert any("'far'" in record.getMessage() for record in caplog.records)
 
 
+def test_twenty_equal_calls_at_once_are_one(client: TestClient, server: FaultServer) -> None:
+    """In the original they are twenty."""
+
+    async def at_once() -> list[Any]:
+        asked = (runtime().call_llm("fast", ASKED) for _ in range(20))
+        return list(await asyncio.gather(*asked))
+
+    texts = {reply["text"] for reply in asyncio.run(at_once())}
+    assert len(texts) == 1
+    assert len(server.calls) == 1
+
+
 def test_a_stream_is_recorded_and_replayed(client: TestClient, server: FaultServer) -> None:
     server.script(Answer(text="one two three"))
     texts = [client.post("/api/stream/fast", json=ASKED).text for _ in range(2)]
@@ -171,6 +184,16 @@ def test_bad_settings_are_logged_loudly_and_the_routes_say_so(
     with TestClient(app, "http://127.0.0.1", client=("127.0.0.1", 50_000)) as client:
         reply = client.get("/api/metrics/llm")
         assert (reply.status_code, reply.json()["error"]["code"]) == (503, "closed")
+
+
+def test_without_fastapi_the_log_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setitem(sys.modules, "fastapi", None)
+    monkeypatch.delitem(sys.modules, "headgate.integrations.fastapi", raising=False)
+    with pytest.raises(ModuleNotFoundError, match=r"headgate\[fastapi\]"):
+        n3.bind("n3app.custom.routes")
+    assert "WITHOUT headgate" in caplog.text
 
 
 def test_without_a_generated_runtime_there_is_nothing_to_join(

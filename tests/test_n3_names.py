@@ -86,7 +86,7 @@ def test_an_answer_that_says_error_is_handed_on_counted_and_not_kept() -> None:
     model.script({"status": "error", "error": "overloaded"})
     assert cached_llm_call("p", "m", {}, model.call) == {"status": "error", "error": "overloaded"}
     numbers = n3._llm_metrics.get_stats()
-    assert (numbers["total_calls"], numbers["total_errors"]) == (1, 1)
+    assert (numbers["total_calls"], numbers["errors"]) == (1, {"m:error_answer": 1})
     for _ in range(2):
         assert cached_llm_call("p", "m", {}, model.call) == {"text": "Paris"}
     assert model.count == 2

@@ -66,6 +66,8 @@ class _Engine:
 class _ErrorAnswer(Exception):
     """An answer that N3 calls an error, on its way past the cache."""
 
+    code = "error_answer"
+
     def __init__(self, result: Any) -> None:
         super().__init__(str(result.get("error", "the call says that it failed"))[:500])
         self.result = result
