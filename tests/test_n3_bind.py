@@ -139,6 +139,25 @@ def test_an_error_of_the_provider_is_an_http_error(client: TestClient, server: F
     assert client.post("/api/llm/fast", json=ASKED).status_code == 200
 
 
+def test_the_breaker_of_the_app_guards_its_provider(server: FaultServer) -> None:
+    """In the original its settings reach nothing, and nothing calls it."""
+    settings = {"failure_threshold": 3, "recovery_timeout": 60}
+    loaded("n3app.generated.runtime").RUNTIME_SETTINGS["circuit_breaker"] = settings
+    app = importlib.import_module("n3app.main").app
+    server.script(Status(500), times=None)
+    with TestClient(app, "http://127.0.0.1", client=("127.0.0.1", 50_000)) as client:
+        codes = [
+            client.post("/api/llm/fast", json={"prompt": f"{number}"}).json()["error"]["code"]
+            for number in range(6)
+        ]
+        asked = len(server.calls)
+        refused = client.post("/api/llm/fast", json=ASKED)
+    assert codes[-1] == "provider_unavailable"
+    assert refused.status_code == 503
+    assert int(refused.headers["retry-after"]) > 0
+    assert len(server.calls) == asked
+
+
 def test_the_two_missing_routes_are_there(client: TestClient, server: FaultServer) -> None:
     for _ in range(2):
         client.post("/api/llm/fast", json=ASKED)
