@@ -2,7 +2,8 @@
 
 On: numbers per model, ledger, log of calls with its prints. Off: the same stack without the layer
 that does so, and a memory hit that nobody writes down. JSON lines are measured besides: they are
-written by another thread of the same process, so the figure is CPU time of the process.
+written by another thread of the same process, so the figure is CPU time of the process. Spans and
+metrics of OpenTelemetry, too: its real SDK, which hands what is sampled to a thread that drops it.
 """
 
 from __future__ import annotations
@@ -12,10 +13,15 @@ import functools
 import os
 import statistics
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from measure import cpu_us, report, rounds
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, Sampler
 
 from headgate import pipeline
 from headgate.config import CallsConfig, Config, ProviderConfig, ServerConfig
@@ -23,6 +29,7 @@ from headgate.core.difference import print_of
 from headgate.runtime import Runtime
 from headgate.stream import Whole
 from headgate.surfaces.logs import LogLines
+from headgate.telemetry import Telemetry
 from headgate.types import Call, Reply
 
 ROUNDS = 41
@@ -46,26 +53,42 @@ async def provider(call: Call) -> Reply:
     return Reply(200, JSON, Whole(ANSWER))
 
 
+class Dropping(SpanExporter):
+    """Costs nothing but what leads here."""
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        return SpanExportResult.SUCCESS
+
+
+def telemetry(sampler: Sampler) -> Telemetry:
+    """The SDK as it is usually set up."""
+    tracers = TracerProvider(sampler, shutdown_on_exit=False)
+    tracers.add_span_processor(BatchSpanProcessor(Dropping()))
+    meters = MeterProvider([InMemoryMetricReader()], shutdown_on_exit=False)
+    return Telemetry(tracers, meters)
+
+
 class Side:
     """One runtime, asked about one question again, and about new ones."""
 
-    def __init__(self, is_on: bool, keep: int = 1000) -> None:
+    def __init__(self, is_on: bool, keep: int = 1000, told: Telemetry | None = None) -> None:
         config = Config(
             providers={"openai": ProviderConfig(kind="openai")}, calls=CallsConfig(keep)
         )
-        self.runtime = runtime = Runtime(config)
+        self.runtime = runtime = Runtime(config, telemetry=told)
         self.loop = asyncio.new_event_loop()
         self.head = runtime.admission.head([(b"authorization", b"Bearer sk-benchmark")])
         self.asked = 0
-        limits = pipeline.limits(config, runtime.clock)
+        limits = pipeline.limits(runtime._parts.limiting, runtime.clock)
         observed = pipeline.observed(runtime.metrics, runtime.ledger, runtime.clock, runtime.calls)
         front = pipeline.front(
-            config.cache, runtime.tiers, runtime._fill, runtime.clock, observed, limits.throttle
+            config.cache, runtime.tiers, runtime.fill, runtime.clock, observed, limits.throttle
         )
         guarded = pipeline.per_target(
             config, runtime._parts.resilience, runtime.clock, limits.limit
         )
-        layers = front + guarded if is_on else front[1:] + guarded
+        layers = pipeline.traced(front + guarded, runtime._spans)
+        layers = layers if is_on else layers[1:]
         self.stack: Callable[[Call], Awaitable[Reply]] = pipeline.stack(layers, provider)
         if not is_on:
             runtime._record_hit = runtime._book_hit = runtime._log_hit = _nothing
@@ -118,6 +141,7 @@ def with_lines_us(side: Side) -> float:
 
 def main() -> None:
     on, off, unlogged, lined = Side(True), Side(False), Side(True, keep=0), Side(True)
+    spans, unsampled = (Side(True, told=telemetry(one)) for one in (ALWAYS_ON, ALWAYS_OFF))
     config = Config(server=ServerConfig(log_format="json"))
     lined.lines = LogLines(config, os.open(os.devnull, os.O_WRONLY))  # type: ignore[attr-defined]
     lined.lines.follow(lined.runtime.calls)  # type: ignore[attr-defined]
@@ -129,6 +153,11 @@ def main() -> None:
             "hit, off": lambda: cpu_us(off.hits, HITS),
             "hit, without the log": lambda: cpu_us(unlogged.hits, HITS),
             "hit, JSON lines": lambda: with_lines_us(lined),
+            "hit, spans": lambda: cpu_us(spans.hits, HITS),
+            "hit, unsampled": lambda: cpu_us(unsampled.hits, HITS),
+            "miss, spans": spans.miss_us,
+            "miss, unsampled": unsampled.miss_us,
+            "library hit, spans": lambda: cpu_us(spans.library_hits, HITS),
             "miss, on": on.miss_us,
             "miss, off": off.miss_us,
             "miss, without the log": unlogged.miss_us,
@@ -142,7 +171,11 @@ def main() -> None:
     pairs = (("hit", "hit, on", "hit, off"), ("miss", "miss, on", "miss, off"),
              ("log of calls, hit", "hit, on", "hit, without the log"),
              ("log of calls, miss", "miss, on", "miss, without the log"),
-             ("library hit", "library hit, on", "library hit, off"))  # fmt: skip
+             ("library hit", "library hit, on", "library hit, off"),
+             ("spans, hit", "hit, spans", "hit, on"), ("spans, miss", "miss, spans", "miss, on"),
+             ("spans, library hit", "library hit, spans", "library hit, on"),
+             ("unsampled, hit", "hit, unsampled", "hit, on"),
+             ("unsampled, miss", "miss, unsampled", "miss, on"))  # fmt: skip
     added = {
         name: round(
             statistics.median(

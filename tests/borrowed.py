@@ -17,7 +17,7 @@ from headgate.joining.flight import Flight
 from headgate.lanes import Lane
 from headgate.runtime import Runtime
 
-_OURS = ("headgate.layers.", "headgate.core.registry", "headgate.joining.")
+_OURS = ("headgate.layers.", "headgate.core.registry", "headgate.joining.", "headgate.lanes")
 
 
 def everything_is_back(gate: Gate) -> None:

@@ -6,11 +6,14 @@ import asyncio
 import json
 from typing import Any
 
+from msgspec.structs import replace
+
 from headgate.calllog import CallRecord
 from headgate.calllog_causes import Cause, Causes
 from headgate.calllog_shown import described
 from headgate.clock import Clock
 from headgate.config import Config, ProviderConfig
+from headgate.core.client import Client
 from headgate.errors import HeadgateError
 from headgate.runtime import Runtime
 
@@ -36,19 +39,23 @@ class Asker:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def ask(self, *headers: tuple[str, str], key: str = KEY, **fields: Any) -> CallRecord:
-        """One chat, and the record of it."""
+    def ask(
+        self, *headers: tuple[str, str], key: str = KEY, client: Client | None = None, **fields: Any
+    ) -> CallRecord:
+        """One chat, and the record of it; that of a `client` comes without its key."""
         before = {record.name for record in self.runtime.calls.records()}
         asked = {"model": "m", "messages": [{"role": "user", "content": "Hello?"}], **fields}
-        sent = [(b"authorization", b"Bearer " + key.encode())] if key else []
+        sent = [(b"authorization", b"Bearer " + key.encode())] if key and not client else []
         sent += [(name.encode(), value.encode()) for name, value in headers]
-        self._runner.run(self._ask(sent, json.dumps(asked).encode()))
+        self._runner.run(self._ask(sent, json.dumps(asked).encode(), client))
         (record,) = [one for one in self.runtime.calls.records() if one.name not in before]
         return record
 
-    async def _ask(self, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
+    async def _ask(
+        self, headers: list[tuple[bytes, bytes]], body: bytes, client: Client | None
+    ) -> None:
         runtime = self.runtime
-        head = runtime.admission.head(headers)
+        head = replace(runtime.admission.head(headers), client=client)
         plan, entry = runtime.find("chat", head, body, b"")
         if entry is None:
             try:

@@ -99,10 +99,10 @@ class _Located:
 class Gate(Address):
     """A gateway in a thread, with its runtime at hand."""
 
-    def __init__(self, config: Config, clock: Clock | None = None) -> None:
+    def __init__(self, config: Config, clock: Clock | None = None, telemetry: Any = None) -> None:
         self._socket = socket.create_server(("127.0.0.1", 0), backlog=2048)
         super().__init__(self._socket.getsockname()[1])
-        self.runtime = Runtime(config, clock=clock)
+        self.runtime = Runtime(config, clock=clock, telemetry=telemetry)
         gateway = Gateway(self.runtime)
         self.door = gateway.door
         self.clients = gateway.clients

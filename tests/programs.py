@@ -58,6 +58,9 @@ class Running:
 
     def __init__(self, words: tuple[str, ...], cwd: Path, variables: dict[str, str]) -> None:
         self._log = cwd / "output"
+        # A suite that a shell has put into the background ignores Ctrl-C, and so would this.
+        if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         with self._log.open("wb") as output:
             self.process = subprocess.Popen(
                 [PROGRAM, *words], stdout=output, stderr=output, cwd=cwd,

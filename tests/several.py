@@ -4,6 +4,7 @@ by the model's name there, `m1`, `m2`, `m3`.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from lab import KEY
@@ -39,3 +40,14 @@ def several(
     targets = tuple(f"{name}/m{name[1:]}" for name in providers)
     models = {"m": ModelConfig(**{"targets": targets, **(model or {})})}
     return Config(providers=providers, models=models, retry=retry, **(blocks or {}))
+
+
+def first_limited(server: FaultServer, **limits: float) -> Config:
+    """Two deployments, the first of which has these limits: the other one answers in any case,
+    however slow the machine is."""
+    config = several(server, 2)
+    providers = {
+        name: replace(provider, **limits) if name.endswith("1") else provider  # type: ignore[arg-type]
+        for name, provider in config.providers.items()
+    }
+    return replace(config, providers=providers)

@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 from calling import Asker
+from keyring import a_record
 
 from headgate.calllog_causes import Causes
+from headgate.core.client import client_of
 from headgate.layers.settings import CacheConfig
 from headgate.runtime import Runtime
 from headgate.testing import FakeClock
@@ -86,6 +88,19 @@ def test_another_namespace_of_the_same_credential_is_named(asker: Asker) -> None
     asker.ask()
     cause = asker.why(asker.ask(("headgate-namespace", "b")))
     assert cause.text.endswith("in: namespace (none -> b)")
+
+
+def test_keys_of_one_tenant_explain_one_another_and_no_others(asker: Asker) -> None:
+    first, second = (client_of(a_record("acme", id=name)) for name in ("first", "second"))
+    asker.ask(client=first, temperature=0)
+    cause = asker.why(asker.ask(client=second, temperature=1))
+    assert cause.text.endswith("in: temperature (0 -> 1)")
+    there = asker.ask(("headgate-namespace", "b"), client=second, temperature=1)
+    assert asker.why(there).text.endswith("in: namespace (none -> b)")
+    for tenant, namespace in (("another", ""), ("yet-another", "b")):
+        other = client_of(a_record(tenant, id="third"))
+        named = (("headgate-namespace", namespace),) if namespace else ()
+        assert asker.why(asker.ask(*named, client=other, temperature=2)).reason == "first"
 
 
 def test_a_header_that_changes_the_answer_is_named(asker: Asker) -> None:

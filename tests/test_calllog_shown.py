@@ -11,11 +11,13 @@ import openai
 import pytest
 from calling import FAKE, Asker
 from gates import ONE_ATTEMPT, Gate
+from keyring import a_record
 from oracle import until
 
 from headgate.calllog_causes import Cause
 from headgate.calllog_shown import explained
 from headgate.config import Config, PriceConfig, ProviderConfig
+from headgate.core.client import client_of
 from headgate.core.difference import Change
 from headgate.layers.settings import BreakerConfig, RetryConfig
 from headgate.runtime import Runtime
@@ -183,6 +185,15 @@ def test_moments_are_of_the_clock_and_names_are_digests() -> None:
         assert one["at"] == "2026-01-01T00:01:01.000+00:00"
         assert (one["key"], one["tenant"]) == (record.key[:8].hex(), record.scope[:8].hex())
         assert (one["namespace"], one["target"], one["operation"]) == ("team", "fake/m", "chat")
+
+
+def test_whose_call_it_was_is_shown_as_in_the_ledger_for_hits_too() -> None:
+    client = client_of(a_record("acme", id="first"))
+    with Asker(providers=FAKE) as asker:
+        shown = [asker.shown(asker.ask(client=client)) for _ in range(2)]
+        assert [one["cache"] for one in shown] == ["miss", "hit"]
+        assert {(one["tenant"], one["client"]) for one in shown} == {("acme", "first")}
+        assert asker.shown(asker.ask())["client"] == ""
 
 
 def test_nobody_knows_what_a_callable_costs() -> None:

@@ -184,7 +184,7 @@ def fuzzed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clients]:
     clients.close()
 
 
-def test_an_address_that_fails_again_and_again_is_not_listened_to(
+def test_an_address_that_fails_again_and_again_is_told_to_wait(
     clients: Clients, made: Made, keys: KeysConfig, clock: FakeClock
 ) -> None:
     clients.admit(sent(made), HERE)
@@ -197,6 +197,21 @@ def test_an_address_that_fails_again_and_again_is_not_listened_to(
     assert refused(clients, sent("hg_x"), "10.0.0.1") == "key_malformed"
     clock.advance(1.1)
     assert refused(clients, sent("hg_x")) == "key_malformed"
+
+
+def test_a_key_that_works_is_let_in_from_an_address_that_fails(
+    clients: Clients, made: Made, keys: KeysConfig
+) -> None:
+    for number in range(FAILURES_PER_MIN):
+        refused(clients, sent(f"hg_{number}"))
+    with pytest.raises(RateLimited):
+        clients.admit(sent("hg_x"), HERE)
+    clients.admit(sent(made), HERE)
+    # A change empties what is known, while somebody else behind the same proxy goes on.
+    another = a_key(keys)
+    clients.look()
+    for one in (made, another):
+        assert clients.admit(sent(one), HERE).client is not None
 
 
 def test_a_network_of_version_6_is_one_address(clients: Clients) -> None:

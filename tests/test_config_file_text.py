@@ -112,6 +112,27 @@ def test_what_is_no_toml_is_a_problem_with_its_line(text: str, line: int) -> Non
     assert problem.message.startswith("not TOML: ")
 
 
+@pytest.mark.parametrize("depth", [31, 32, 5_000])
+@pytest.mark.parametrize(
+    ("opening", "closing"), [("[", "]"), ("{a=", "}"), ("a.", "")], ids=["lists", "tables", "keys"]
+)
+def test_what_stands_too_deep_is_a_problem(opening: str, closing: str, depth: int) -> None:
+    inside = "0" if closing else "a = 0"
+    text = f"{opening * depth}{inside}{closing * depth}"
+    found = parse(f"x = {text}" if closing else text)
+    if depth < 32:
+        assert isinstance(found, Document)
+    else:
+        assert isinstance(found, Problem)
+        assert "more than 32 times" in found.message
+
+
+def test_a_number_of_too_many_digits_is_a_problem() -> None:
+    found = parse(f"x = {'9' * 5_000}")
+    assert isinstance(found, Problem)
+    assert found.message == "a number has too many digits"
+
+
 @pytest.mark.parametrize(
     ("path", "text"),
     [

@@ -167,10 +167,7 @@ def test_a_thread_looks_until_it_is_stopped() -> None:
         until(lambda: len(seen) >= 2, "two windows")
         monitor.stop()
         monitor.stop()
-        count = len(seen)
-        assert threading.enumerate().count(threading.current_thread()) == 1
         assert not [one for one in threading.enumerate() if one.name == "headgate-monitor"]
-        assert len(seen) == count
 
 
 def test_as_a_context_it_stops_at_the_end() -> None:

@@ -25,7 +25,7 @@ IDENTITY = (b"accept-encoding", b"identity")
 _KEY_OF_OURS = re.compile(rb" *(bearer +)?hg_", re.IGNORECASE)
 _FORWARDED, _CREDENTIAL, _BEHAVIOUR, _CONTROL, _LENGTH, _FRAMING, _NAME = range(1, 8)
 _KINDS = {
-    **dict.fromkeys((b"content-type", b"accept", b"traceparent"), _FORWARDED),
+    **dict.fromkeys((b"content-type", b"accept", b"traceparent", b"tracestate"), _FORWARDED),
     **dict.fromkeys(CREDENTIAL_HEADERS, _CREDENTIAL),
     **dict.fromkeys(BEHAVIOUR_HEADERS, _BEHAVIOUR),
     b"cache-control": _CONTROL,

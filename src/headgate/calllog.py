@@ -17,6 +17,7 @@ from msgspec import Struct
 from headgate.account import Account
 from headgate.clock import Clock
 from headgate.core.booking import AVOIDED_EXACT, FAILED, LEFT, Spared, priced_row, spared_row
+from headgate.core.client import Client
 from headgate.core.difference import Print, print_of
 from headgate.core.fingerprint import BEHAVIOUR_HEADERS, without_shape
 from headgate.core.money import Price
@@ -72,8 +73,10 @@ class CallRecord(Struct):
     started_s: float
     controls: Controls = NO_CONTROLS
     bypass: str = ""
+    who: str = ""
+    """`TENANT/ID` of the client's key, where clients have keys of ours."""
     owner: int = 0
-    """Stands for the credential that came with it; 0 where there was none."""
+    """Stands for the tenant, or the credential that came with it; 0 where there was none."""
     moment: Moment = (0, 0)
     trail: Trail | None = None
     head_s: float | None = None
@@ -140,7 +143,8 @@ class CallLog:
         account.trail = trail = Trail(self.clock.monotonic)
         record = CallRecord(
             next(self._numbers), account.name, call.operation, call.model, call.key, call.scope,
-            call.streamed, started_s, call.controls, call.bypass, 0, self.sources.moment(), trail,
+            call.streamed, started_s, call.controls, call.bypass, _who(call.client),
+            moment=self.sources.moment(), trail=trail,
         )  # fmt: skip
         if self.most and call.key and isinstance(call.request, Invocation):
             # Its callable may change what it was asked.
@@ -197,8 +201,8 @@ class CallLog:
         )
         return CallRecord(
             told.number, f"{self.name}-h{told.number:x}", plan.operation, plan.model, plan.key,
-            plan.scope, plan.streamed, told.started_s, trail=trail, head_s=told.ended_s,
-            ended_s=told.ended_s, provenance=provenance, status=200,
+            plan.scope, plan.streamed, told.started_s, who=_who(plan.client), trail=trail,
+            head_s=told.ended_s, ended_s=told.ended_s, provenance=provenance, status=200,
         )  # fmt: skip
 
     def price(self, record: CallRecord) -> None:
@@ -226,7 +230,9 @@ class CallLog:
         except _NO_PRINT:
             return
         request = call.request
-        if isinstance(request, WireRequest) and request.credential:
+        if call.client is not None:
+            record.owner = hash(call.client.share)
+        elif isinstance(request, WireRequest) and request.credential:
             record.owner = hash(request.credential)
         self._printed.append(record)
         self._nodes += record.print.nodes
@@ -257,6 +263,10 @@ class CallLog:
         return fields
 
 
+def _who(client: Client | None) -> str:
+    return "" if client is None else client.who
+
+
 def _text(content: bytes) -> str:
     return content.decode("utf-8", "replace")
 
@@ -267,6 +277,6 @@ def _question(model: str, question: tuple[Any, Any]) -> dict[str, Any]:
 
 
 def is_in_scope(record: CallRecord, other: CallRecord) -> bool:
-    """Whether `other` may be spoken of to whoever asks about `record`: both are of one scope, or
-    came with one credential."""
+    """Whether `other` may be spoken of to whoever asks about `record`: both are of one scope, of
+    one tenant, or came with one credential."""
     return record.scope == other.scope or (record.owner != 0 and record.owner == other.owner)

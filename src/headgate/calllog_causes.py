@@ -1,6 +1,7 @@
 """Why a call was, or was not, answered by the cache: from the log of calls alone.
 
-Speaks of other calls only where they are of the same scope, or came with the same credential.
+Speaks of other calls only where they are of the same scope, of the same tenant, or came with the
+same credential.
 """
 
 from __future__ import annotations

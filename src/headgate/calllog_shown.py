@@ -27,6 +27,7 @@ def described(record: CallRecord, log: CallLog) -> dict[str, Any]:
     tries: Sequence[Try] = [] if trail is None else trail.tries
     at = datetime.fromtimestamp(record.started_s + log.epoch_offset_s, UTC)
     cache, why = _cache(record)
+    tenant, _, client = record.who.partition("/")
     return {
         "call": record.name,
         "at": at.isoformat(timespec="milliseconds"),
@@ -34,7 +35,8 @@ def described(record: CallRecord, log: CallLog) -> dict[str, Any]:
         "model": record.model,
         "target": record.provenance.target or (tries[-1].target if tries else ""),
         "key": record.key[:_KEY_BYTES].hex(),
-        "tenant": record.scope[:_SCOPE_BYTES].hex(),
+        "tenant": tenant or record.scope[:_SCOPE_BYTES].hex(),
+        "client": client,
         "namespace": record.controls.namespace,
         "stream": record.streamed,
         "status": record.status or None,

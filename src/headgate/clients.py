@@ -36,7 +36,7 @@ LOOK_S = 0.25
 KNOWN_MAX = 10_000
 """Credentials remembered, those that are let in and those that are not, each."""
 FAILURES_PER_MIN = 60
-"""Of one address; what it sends besides is not looked at."""
+"""Of one address; further ones are told to wait."""
 _ADDRESSES_MAX = 4_096
 _HINT = "send `Authorization: Bearer hg_...` or `x-api-key: hg_...`"
 _OPERATOR = "ask the operator of this gateway for a new one"
@@ -93,8 +93,8 @@ class Clients:
     def admit(self, head: Head, address: str) -> Head:
         """`head` as its holder's: without the key, which goes no further. `address` is who asks.
 
-        Raises BadRequest (401) for what is no key that works, and RateLimited where too much of
-        that came from there.
+        Raises BadRequest (401) for what is no key that works, RateLimited where too much of that
+        came from there.
         """
         known = self._known
         client = known.admitted.get(head.credential)
@@ -105,28 +105,25 @@ class Clients:
         return replace(head, credential=(), client=client)
 
     def _examine(self, known: _Known, credential: Headers, address: str) -> Client:
+        try:
+            client = _found(known, credential, self._clock.epoch())
+        except BadRequest:
+            self._count_failure(address)
+            raise
+        _bounded(known.admitted)[credential] = client
+        return client
+
+    def _count_failure(self, address: str) -> None:
+        """Of this address. A key that works is let in all the same: others may have the address,
+        too, and no number of attempts guesses one."""
         now_s = self._clock.monotonic()
-        rate = self._failures.get(_network(address), now_s)
-        failure = rate.reserve(0, now_s)
+        failure = self._failures.get(_network(address), now_s).reserve(0, now_s)
         if isinstance(failure, Refusal):
             raise RateLimited(
                 "too many requests with keys that do not work came from this address: wait as "
                 "long as Retry-After says",
                 retry_after_s=failure.retry_after_s,
-            )
-        text = _sent_key(credential)
-        digest = sha256(text).digest()
-        refused = known.refused.get(digest)
-        if refused is not None:
-            raise _unauthorized(*refused)
-        try:
-            client = _holder(known, text, self._clock.epoch())
-        except BadRequest as error:
-            _bounded(known.refused)[digest] = (error.code, error.message)
-            raise
-        rate.release(failure, now_s)
-        _bounded(known.admitted)[credential] = client
-        return client
+            ) from None
 
     # The file.
 
@@ -230,6 +227,20 @@ def keyless_providers(config: Config) -> list[str]:
         for name, provider in config.providers.items()
         if provider.kind != "fake" and not provider.has_key
     ]
+
+
+def _found(known: _Known, credential: Headers, now_s: float) -> Client:
+    """Who sent this. Raises BadRequest (401)."""
+    text = _sent_key(credential)
+    digest = sha256(text).digest()
+    refused = known.refused.get(digest)
+    if refused is not None:
+        raise _unauthorized(*refused)
+    try:
+        return _holder(known, text, now_s)
+    except BadRequest as error:
+        _bounded(known.refused)[digest] = (error.code, error.message)
+        raise
 
 
 def _holder(known: _Known, text: bytes, now_s: float) -> Client:

@@ -7,6 +7,7 @@ environment or belongs to a secret.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from decimal import Decimal
 from types import NoneType, UnionType
@@ -123,18 +124,24 @@ def _json(value: Any) -> str:
 
 
 def _duration(bounds: Bounds) -> Kind:
+    wanted = f"{bounds.describe()} seconds"
+
     def parse(value: Any) -> Any:
-        seconds = _read(parse_duration, _DURATION, value)
-        return _within(bounds, seconds, f"{bounds.describe()} seconds", value)
+        if _is_number(value) and not 0 <= value < math.inf:
+            raise ValueError(f"must be finite and {wanted}, got {shown(value)}")
+        return _within(bounds, _read(parse_duration, _DURATION, value), wanted, value)
 
     schema = {"anyOf": [_number_schema("number", bounds), {"type": "string"}]}
     return Kind("duration", parse, schema, lambda seconds: _json(format_duration(seconds)))
 
 
 def _size(bounds: Bounds) -> Kind:
+    wanted = f"at least {format_size(int(bounds.low))}"
+
     def parse(value: Any) -> Any:
-        size_bytes = _read(parse_size, _SIZE, value)
-        return _within(bounds, size_bytes, f"at least {format_size(int(bounds.low))}", value)
+        if _is_number(value) and not 0 <= value < math.inf:
+            raise ValueError(f"must be finite and {wanted}, got {shown(value)}")
+        return _within(bounds, _read(parse_size, _SIZE, value), wanted, value)
 
     schema = {"anyOf": [_number_schema("integer", bounds), {"type": "string"}]}
     return Kind("size", parse, schema, lambda size_bytes: _json(format_size(size_bytes)))
@@ -153,6 +160,15 @@ def _within(bounds: Bounds, number: Any, wanted: str, value: Any) -> Any:
     raise ValueError(f"must be {wanted}, got {shown(value)}")
 
 
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _in_range(kind: str, bounds: Bounds) -> str:
+    """`a number, at least 1`: what is allowed is said of a value of another kind, too."""
+    return kind if bounds.low == -math.inf else f"{kind}, {bounds.describe()}"
+
+
 def _number_schema(type_name: str, bounds: Bounds) -> Schema:
     schema: Schema = {"type": type_name}
     if bounds.low > float("-inf"):
@@ -167,7 +183,7 @@ def _integer(bounds: Bounds) -> Kind:
         is_number = isinstance(value, Expanded) and value.strip().isdecimal()
         number = int(value) if is_number else value
         if isinstance(number, bool) or not isinstance(number, int):
-            raise _unlike("a whole number", value)
+            raise _unlike(_in_range("a whole number", bounds), value)
         return int(_within(bounds, number, bounds.describe(), value))
 
     schema = {"anyOf": [_number_schema("integer", bounds), _VARIABLE_SCHEMA]}
@@ -178,7 +194,7 @@ def _real(bounds: Bounds) -> Kind:
     def parse(value: Any) -> float:
         number = _from_environment(value) if isinstance(value, Expanded) else value
         if isinstance(number, bool) or not isinstance(number, int | float):
-            raise _unlike("a number", value)
+            raise _unlike(_in_range("a number", bounds), value)
         return float(_within(bounds, number, bounds.describe(), value))
 
     schema = {"anyOf": [_number_schema("number", bounds), _VARIABLE_SCHEMA]}

@@ -27,6 +27,9 @@ _VALUE_PIECE = re.compile(
 _LINE_OF_ERROR = re.compile(r" \(at line (\d+), column \d+\)$")
 _VARIABLE = re.compile(r"\$\$\{|\$\{(?:(?P<name>[A-Za-z_]\w*)(?P<default>:-[^}]*)?\})?", re.ASCII)
 _FORMS = "write ${VAR} or ${VAR:-default}, and $${ for a plain ${"
+DEPTH_MAX = 32
+"""Tables and lists inside one another; no setting stands deeper than five."""
+_TOO_DEEP = f"tables or lists stand inside one another more than {DEPTH_MAX} times"
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
 
 
@@ -72,7 +75,27 @@ def parse(text: str) -> Document | Problem:
         place = _LINE_OF_ERROR.search(message)
         line = int(place[1]) if place else text.count("\n") + 1
         return Problem("", f"not TOML: {_LINE_OF_ERROR.sub('', message)}", line)
+    except RecursionError:
+        return Problem("", _TOO_DEEP)
+    except ValueError:
+        # Of Python's own bound to the digits of an integer.
+        return Problem("", "a number has too many digits")
+    if _is_deeper(tree, DEPTH_MAX):
+        return Problem("", _TOO_DEEP)
     return Document(tree, dict(_lines(text)))
+
+
+def _is_deeper(tree: Any, depth: int) -> bool:
+    """Whether tables and lists stand inside one another more than `depth` times."""
+    level = [tree]
+    for _ in range(depth):
+        level = [
+            item
+            for value in level
+            for item in (value.values() if isinstance(value, dict) else value)
+            if isinstance(item, dict | list)
+        ]
+    return bool(level)
 
 
 def _lines(text: str) -> Iterator[tuple[Path, int]]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from headgate.calllog import CallLog
 from headgate.clock import Clock
@@ -56,6 +56,7 @@ RELAY = "(relay)"
 """Provider of calls that bring along how they are sent, whatever their target is called."""
 
 
+CountHit = Callable[[str, float], None]
 Busy = Callable[[], Mapping[tuple[str, ...], tuple[int, ...]]]
 
 
@@ -231,6 +232,28 @@ def per_target(
             "closest to the wire: what came is judged once, for all above",
         ),
     )
+
+
+class Spans(Protocol):
+    """What reports calls and attempts: `telemetry.spans`."""
+
+    calls: Layer
+    attempts: Layer
+    counted: Callable[[CountHit], CountHit]
+
+
+def traced(layers: tuple[Placed, ...], spans: Spans | None) -> tuple[Placed, ...]:
+    """`layers` with two more where somebody wants spans: without them nothing is asked per call."""
+    if spans is None:
+        return layers
+    calls = Placed("span", spans.calls, "below observe, which has named the call")
+    attempts = Placed("attempt span", spans.attempts, "below the breaker: refusals are no attempts")
+    return (layers[0], calls, *layers[1:-1], attempts, layers[-1])
+
+
+def told_hits(record: CountHit, spans: Spans | None) -> CountHit:
+    """What a hit of the library is counted by."""
+    return record if spans is None else spans.counted(record)
 
 
 def stack(layers: tuple[Placed, ...], bottom: Service) -> Service:

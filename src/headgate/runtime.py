@@ -27,7 +27,7 @@ from headgate.metrics import Metrics
 from headgate.monitor import EVERY_S, Monitor, settings_of
 from headgate.portal import Portal, result_of
 from headgate.runtime_numbers import cache_numbers
-from headgate.runtime_parts import Parts, open_parts, release
+from headgate.runtime_parts import Parts, open_parts, release, spans_of
 from headgate.stream import UNCOPIED, entry_value, within
 from headgate.types import (
     NO_CONTROLS,
@@ -52,7 +52,7 @@ class Runtime:
 
     `Runtime()` needs nothing: answers are kept in memory only. Usable from any number of threads
     and event loops at once. Close it, or use it as a (sync or async) context manager, so that a
-    disk tier is flushed.
+    disk tier is flushed. `telemetry`, a `headgate.telemetry.Telemetry`, is where spans go.
 
     >>> runtime = Runtime()
     >>> runtime.cached_llm_call("2 + 2?", "gpt-4o", {}, lambda: "4")
@@ -61,7 +61,7 @@ class Runtime:
 
     def __init__(
         self, config: Config | None = None, *, clock: Clock | None = None,
-        before: Runtime | None = None,
+        before: Runtime | None = None, telemetry: Any = None,
     ) -> None:  # fmt: skip
         self.config = config or Config()
         self.clock = clock = clock or SystemClock()
@@ -69,7 +69,7 @@ class Runtime:
         self.metrics: Metrics = Metrics() if before is None else before.metrics
         self.metrics.reserve({*self.config.models, *cache.models})
         parts = None if before is None else before._parts
-        self._parts: Parts = open_parts(self.config, self.clock, parts)
+        self._parts: Parts = open_parts(self.config, self.clock, parts, telemetry)
         self.tiers = self._parts.tiers
         largest, fill = cache.entry_max_bytes, None if before is None else before.fill
         self.fill: Fill = Fill(self.tiers, self.clock, self.metrics, largest, fill)
@@ -79,13 +79,14 @@ class Runtime:
         """Each says what is wrong just now, for people, "" if nothing is; none may wait."""
         self.admission = Admission(self.config)
         self.portal: Portal = Portal() if before is None else before.portal
-        self._keys = Keys(self.config)
-        self._names = Names()
+        self._keys, self._names = Keys(self.config), Names()
         # Bound once: a hit takes 2 us, and each look-up of an attribute on its way 0.02.
         self._monotonic = self.clock.monotonic
         self._peek = self.tiers.memory.peek
         self._record_hit, self._book_hit = self.metrics.record_hit, self.ledger.record_hit
         self._log_hit = self.calls.hit
+        self._spans = spans_of(self._parts, self.metrics)
+        self._count_hit = pipeline.told_hits(self._record_hit, self._spans)
         self._lock = threading.Lock()
         self._sdks: Any = None
         self._replay_pause_s = cache.replay_pause
@@ -95,7 +96,7 @@ class Runtime:
         seen = pipeline.observed(self.metrics, self.ledger, clock, self.calls)
         front = pipeline.front(cache, self.tiers, self.fill, clock, seen, limits.throttle)
         guarded = pipeline.per_target(self.config, self._parts.resilience, clock, limits.limit)
-        self.layers = front + guarded
+        self.layers = pipeline.traced(front + guarded, self._spans)
         self._stack = pipeline.stack(self.layers, pipeline.by_target(self._providers))
 
     # Callables of the library.
@@ -124,7 +125,7 @@ class Runtime:
             entry = self._peek(key, started_s + self._epoch_offset_s)
             answer = UNCOPIED if entry is None else entry_value(entry)
             if answer is not UNCOPIED:
-                self._record_hit(model, (self._monotonic() - started_s) * 1000)
+                self._count_hit(model, (self._monotonic() - started_s) * 1000)
                 return answer
             if entry is not None:
                 self.clear(key=key)
@@ -151,7 +152,7 @@ class Runtime:
             entry = self._peek(key, started_s + self._epoch_offset_s)
             answer = UNCOPIED if entry is None else entry_value(entry)
             if answer is not UNCOPIED:
-                self._record_hit(model, (self._monotonic() - started_s) * 1000)
+                self._count_hit(model, (self._monotonic() - started_s) * 1000)
                 return answer
             if entry is not None:
                 self.clear(key=key)
@@ -205,6 +206,8 @@ class Runtime:
         self._record_hit(plan.model, (ended_s - started_s) * 1000)
         self._book_hit(entry, plan.client)
         self._log_hit(plan, entry, started_s, ended_s)
+        if self._spans is not None:
+            self._spans.hit(plan, head.forwarded, started_s, ended_s)
         return plan, entry
 
     def now_s(self) -> float:

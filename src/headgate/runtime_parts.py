@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from headgate import pipeline
+from headgate import pipeline, telemetry
 from headgate.calllog import CallLog, Sources
 from headgate.clock import Clock
 from headgate.config import Config, ProviderConfig
 from headgate.layers.cache_settings import ignored_fields
 from headgate.ledger import Ledger
+from headgate.metrics import Metrics
 from headgate.pipeline import Limiting, Resilience
 from headgate.pricing import Prices
 from headgate.providers.wire import Wire
@@ -37,10 +38,16 @@ class Parts(NamedTuple):
     ledger: Ledger
     calls: CallLog
     limiting: Limiting
+    telemetry: Any
+    """A `telemetry.Telemetry`, or None: nobody wants spans."""
 
 
-def open_parts(config: Config, clock: Clock, before: Parts | None = None) -> Parts:
-    """Parts for `config`, those of `before` among them that fit it."""
+def open_parts(
+    config: Config, clock: Clock, before: Parts | None = None, told: Any = None
+) -> Parts:
+    """Parts for `config`, those of `before` among them that fit it; `told` is a telemetry to report
+    to. Raises ConfigError."""
+    told = telemetry.opened(config.metrics.otel, told, before and before.telemetry)
     wires = {
         name: _known_wire(name, settings, before) or open_wire(settings)
         for name, settings in config.providers.items()
@@ -54,7 +61,14 @@ def open_parts(config: Config, clock: Clock, before: Parts | None = None) -> Par
     guarded = _resilience(config, clock, before, changed)
     guarded.guards.recovered = limiting.lanes.restart
     log = _call_log(config, clock, tiers, ledger, before)
-    return Parts(config, tiers, wires, guarded, ledger, log, limiting)
+    return Parts(config, tiers, wires, guarded, ledger, log, limiting, told)
+
+
+def spans_of(parts: Parts, metrics: Metrics) -> Any:
+    """The layers that report what happens, None where nobody wants to know."""
+    if parts.telemetry is None:
+        return None
+    return parts.telemetry.spans(parts.config, parts.calls.clock, metrics, parts.ledger)
 
 
 def _call_log(

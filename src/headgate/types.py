@@ -212,6 +212,9 @@ class Call(Struct, frozen=True):
     """False where it asks for effects at the provider: it must not happen twice."""
     allowance: Any = None
     """What it may still spend on trying again, shared by retry and fallback; set by fallback."""
+    patience: Any = None
+    """How long its first caller waits while nobody else does, a `core.allowance.Patience`; set by
+    coalesce where that caller has a deadline. None: `controls.deadline_s` holds for all of it."""
     account: Any = None
     """Where its attempts are booked as they end; set by observe."""
     client: Any = None

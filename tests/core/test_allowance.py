@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from headgate.core.allowance import Allowance, AllowanceSettings, Budget
+from headgate.core.allowance import Allowance, AllowanceSettings, Budget, Patience
 from headgate.core.outcome import OUTCOMES
 from headgate.errors import ConfigError
 
@@ -188,3 +188,14 @@ def test_a_setting_out_of_its_range_is_refused(key: str, value: Any, wanted: str
     with pytest.raises(ConfigError) as caught:
         AllowanceSettings(**{key: value})
     assert str(caught.value) == f"{key}: must be {wanted}, got {value!r}"
+
+
+def test_the_first_callers_deadline_holds_as_long_as_nobody_else_waits() -> None:
+    allowance, patience = Allowance(USUAL, 600.0), Patience(2.0)
+    allowance.wait_with(patience, 10.0)
+    assert [allowance.denial(FAULT, now_s) for now_s in (11.9, 12.0)] == ["", "deadline"]
+    assert allowance.left_s(10.0) == 590, "an attempt under way is not ended by it"
+    patience.is_shared = True
+    assert [allowance.denial(FAULT, now_s) for now_s in (12.0, 599.9, 600.0)] == [
+        "", "", "deadline"
+    ]  # fmt: skip

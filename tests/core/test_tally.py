@@ -14,13 +14,16 @@ from headgate.core.tally import (
     CLOSED,
     HALF_OPEN,
     OPEN,
+    OTHER,
     SHARED_STORE,
     SINCE,
     Growth,
     Name,
     add,
     combined,
+    folded,
     grouped,
+    model_of,
 )
 
 
@@ -105,3 +108,32 @@ def test_levels_are_added_up_but_not_moments_and_not_what_is_shared() -> None:
 def test_names_are_grouped_by_family() -> None:
     families = grouped({("a", "x"): 1, ("b",): 2, ("a", "y"): 3})
     assert dict(families) == {"a": [(("x",), 1), (("y",), 3)], "b": [((), 2)]}
+
+
+@pytest.mark.parametrize(
+    ("name", "model", "other"),
+    [
+        (("model", "m"), "m", ("model", OTHER)),
+        (("error", "m", "m"), "m", ("error", OTHER, "m")),
+        (("attempt", "p", "a/m", "ok", "ok"), "a/m", ("attempt", "p", OTHER, "ok", "ok")),
+        (("breaker_open", "deployment", "p", "m"), "m", ("breaker_open", "deployment", "p", OTHER)),
+        (("transition", "deployment", "p/a/m", "closed", "open", "x"), "a/m",
+         ("transition", "deployment", "p/other", "closed", "open", "x")),
+    ],
+)  # fmt: skip
+def test_the_model_of_a_name_can_be_replaced(name: Name, model: str, other: Name) -> None:
+    assert (model_of(name), folded(name)) == (model, other)
+    assert model_of(other) == OTHER
+
+
+ABOUT_NONE: list[Name] = [
+    ("retry", "m"),
+    ("store", "memory"),
+    ("overflow", "model"),
+    ("transition", "endpoint", "p", "open", "closed", "x"),
+]
+
+
+@pytest.mark.parametrize("name", ABOUT_NONE)
+def test_a_name_may_be_about_no_model(name: Name) -> None:
+    assert model_of(name) == ""

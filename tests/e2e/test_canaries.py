@@ -96,7 +96,7 @@ class Day:
     def look(self, address: Address) -> None:
         admin = {"authorization": f"Bearer {ADMIN}"}
         for path in ("/healthz", "/readyz", "/metrics", "/api/metrics/llm", "/api/admin/cache",
-                     "/v1/models", "/nowhere"):  # fmt: skip
+                     "/api/calls?limit=1000", "/v1/models", "/nowhere"):  # fmt: skip
             for headers in ({}, admin, {"authorization": f"Bearer {STRANGER}"}):
                 got = address.get(path, headers)
                 self.said[f"{path} {len(self.said)}"] = got.body + repr(got.headers).encode()
@@ -110,10 +110,10 @@ class Day:
         }
         return {**self.said, **files}
 
-    def serving(self) -> Any:
+    def serving(self, *words: str) -> Any:
         known = os.environ.get("PYTHONPATH", "")
         variables = {**self.variables, "PYTHONPATH": f"{self.folder / 'logs'}:{known}"}
-        return running("serve", "--port", "0", cwd=self.folder, **variables)
+        return running("serve", "--port", "0", *words, cwd=self.folder, **variables)
 
 
 def echoing(operation: str, status: int) -> Status:
@@ -148,10 +148,11 @@ def a_broad_day(day: Day, address: Address) -> None:
     two = {**key, "x-api-key": day.keys[1]}
     assert day.ask(address, PATHS["chat"], question("chat", PROMPT), two) in (401, 429)
     server.script(Hang(10))
+    before = len(server.calls)
     with RawClient(address.port) as leaving:
         leaving.send(request(PATHS["chat"], f"authorization: Bearer {day.keys[2]}",
                              body=b'{"model": "m", "messages": [], "stream": true}'))  # fmt: skip
-        server.wait_for_calls(len(server.calls))
+        server.wait_for_calls(before + 1)
     server.clear()
 
 
@@ -173,12 +174,17 @@ def test_no_credential_is_found_anywhere(tmp_path: Path, server: FaultServer) ->
             gateway.process.wait(20)
         server.release()
         keep(day, gateway, "killed")
-    with day.serving() as gateway:
+    with day.serving("--workers", "2", "--log-format", "json") as gateway:
         address = gateway.served()
         until(lambda: address.get("/readyz").status == 200)
-        key = {"authorization": f"Bearer {day.keys[0]}"}
-        assert day.ask(address, PATHS["chat"], question("chat", PROMPT), key) == 200
+        a_broad_day(day, address)
         day.look(address)
+        day.told("calls", "--url", address.url, "--json")
+        day.told("monitor", "--url", address.url, "--every", "10ms", "--times", "1")
+        # What the workers share goes with them.
+        shared = {file.name: file.read_bytes() for file in (day.folder / "tmp").rglob("*.db*")}
+        assert shared
+        day.said |= shared
         assert gateway.end() == 0
         keep(day, gateway, "ended")
     for words in (("keys", "list"), ("keys", "list", "--json"), ("check",), ("config", "explain"),
@@ -188,6 +194,7 @@ def test_no_credential_is_found_anywhere(tmp_path: Path, server: FaultServer) ->
     for name in ("killed", "ended"):
         assert b"DEBUG:root:on" in found[name], "everything was logged"
     assert any(ANSWER.encode() in content for content in found.values()), "it would be found"
+    assert b'"event": "call"' in found["ended"]
     asked = {call.tenant for call in server.calls}
     assert asked == {tenant_of(key) for key in (OPENAI, OTHER, ANTHROPIC)}
     secrets = [OPENAI, OTHER, ANTHROPIC, PEPPER, ADMIN, STRANGER, USERINFO]

@@ -77,7 +77,7 @@ def test_a_provider_whose_name_does_not_exist_is_told_as_that(
 def test_a_provider_that_stays_silent_is_504(
     open_gate_to: Callable[..., Any], provider: FakeProvider, path: str
 ) -> None:
-    gate = open_gate_to(first_byte_timeout=0.2)
+    gate = open_gate_to(first_byte_timeout=1.0)
     provider.script(Hang(after_bytes=None))
     got = gate.post(path, BODY)
     assert got.status == 504

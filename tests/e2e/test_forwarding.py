@@ -87,6 +87,7 @@ KEPT = {
     "openai-organization": "org-1",
     "openai-project": "proj-1",
     "traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+    "tracestate": "vendor=1",
 }
 DROPPED = {
     "cookie": "session=1",

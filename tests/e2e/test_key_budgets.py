@@ -18,7 +18,6 @@ from keyring import a_key, bearer, opened
 from oracle import until
 
 from headgate.config import Config, KeysConfig, PriceConfig
-from headgate.core.budget import day_of
 from headgate.layers.settings import LedgerConfig
 from headgate.stores.keys import Made
 from headgate.stores.ledger import read_rows
@@ -177,6 +176,22 @@ def test_what_the_provider_refuses_costs_nothing(
     assert spent(keys, made) == 0
 
 
+def test_counting_tokens_costs_nothing_and_is_booked_nowhere(
+    gate_to: Callable[..., Gate], keys: KeysConfig, ledger: LedgerConfig
+) -> None:
+    made = a_key(keys, day_nanos=1)
+    gate = gate_to(keys, ledger=ledger)
+    body = {"model": "m", "messages": [{"role": "user", "content": "q" * 4_000}]}
+    assert ask(gate, made).status == 402
+    got = gate.post("/v1/messages/count_tokens", body, bearer(made))
+    assert (got.status, got.json["input_tokens"] > 0) == (200, True)
+    assert gate.stats()["cost"]["by_reason"] == {}
+    (counted, _) = gate.get("/api/calls").json["calls"]
+    assert (counted["operation"], counted["cost_usd"]) == ("count_tokens", "0")
+    gate.close()
+    assert spent(keys, made) == booked(ledger) == 0
+
+
 def test_who_leaves_pays_for_what_came_and_holds_nothing(
     gate_to: Callable[..., Gate], server: FaultServer, keys: KeysConfig, ledger: LedgerConfig
 ) -> None:
@@ -235,4 +250,3 @@ def test_two_gateways_share_a_budget(
     until(lambda: ask(gates[1], made, f"new {len(server.calls)}").status == 402, "it has heard")
     for gate in gates:
         gate.close()
-    assert day_of(gates[0].runtime.clock.epoch())

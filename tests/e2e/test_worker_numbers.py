@@ -21,6 +21,8 @@ from gates import Address
 from programs import Running, children, is_gone, running, until
 from prometheus_client.parser import text_string_to_metric_families
 
+from headgate.monitor import Monitor
+from headgate.surfaces.admin_client import AdminClient
 from headgate.testing import FakeProvider
 
 WORKERS = 3
@@ -155,3 +157,41 @@ def test_no_counter_falls_and_a_kill_costs_what_was_not_added_yet(
         scraper.close()
     assert scraper.pages > 20
     assert not scraper.fallen
+
+
+def test_a_monitor_looks_at_all_workers_as_one(gateway: Running) -> None:
+    address = gateway.served()
+    until(lambda: address.get("/readyz").status == 200)
+    until(lambda: len(pids(gateway)) == WORKERS)
+    monitor, numbers = Monitor(AdminClient(address.url).stats), itertools.count()
+    assert monitor.look() is None
+    seen = 0
+    for _ in range(5):
+        drive(address, numbers, None)
+        report = monitor.look()
+        assert report is not None, "whichever worker answered"
+        seen += report.totals.calls
+
+    def everything() -> bool:
+        nonlocal seen
+        report = monitor.look()
+        assert report is not None
+        seen += report.totals.calls
+        return seen == 5 * ROUND
+
+    # Each call is in one window, once its worker has told of it.
+    until(everything)
+    for victim in pids(gateway):
+        os.kill(victim, signal.SIGKILL)
+        until(lambda victim=victim: is_gone(victim) and len(pids(gateway)) == WORKERS)
+    until(lambda: has_answered(address))
+    report = monitor.look()
+    assert report is not None
+    assert not report.is_restarted, "a worker is not the gateway"
+
+
+def has_answered(address: Address) -> bool:
+    try:
+        return address.get("/readyz").status == 200
+    except OSError:
+        return False

@@ -56,7 +56,7 @@ def test_a_whole_answer_that_does_not_come_is_overtaken(open_lab: Callable[..., 
 
 def test_a_second_that_fails_does_not_spoil_the_first(open_lab: Callable[..., Lab]) -> None:
     lab = lab_of(open_lab, CHAT)
-    lab.server.script(Delay(0.5), model="m1")
+    lab.server.script(Delay(2.0), model="m1")
     lab.server.script(Status(500), model="m2")
     reply = lab.ask(stream=True)
     assert (reply.status, reply.headers["headgate-target"]) == (200, "p1/m1")

@@ -103,13 +103,29 @@ def test_a_first_caller_whose_time_is_up_takes_no_attempt_away(lab: Lab) -> None
     pause = Pause()
     lab.server.script(pause, Status(500), model="m1")
     with ThreadPoolExecutor(1) as pool:
-        leader = pool.submit(lab.ask, CHAT, "headgate-deadline: 1s")
+        leader = pool.submit(lab.ask, CHAT, "headgate-deadline: 3s")
         pause.wait_reached()
         with followed(lab, CHAT) as followers:
             assert leader.result().status == 504
             pause.release()
             replies = [follower.result() for follower in followers]
     assert sources(replies) == {2}
+    assert models(lab) == ["m1", "m2"]
+
+
+def test_a_first_caller_whose_time_is_up_ends_no_repeat_that_others_wait_for(lab: Lab) -> None:
+    pause = Pause()
+    lab.server.script(Status(500), model="m1")
+    lab.server.script(pause, model="m2")
+    with ThreadPoolExecutor(1) as pool:
+        leader = pool.submit(lab.ask, CHAT, "headgate-deadline: 3s")
+        pause.wait_reached()
+        with followed(lab, CHAT) as followers:
+            assert leader.result().status == 504
+            pause.release()
+            replies = [follower.result() for follower in followers]
+    assert sources(replies) == {2}
+    assert models(lab) == ["m1", "m2"]
 
 
 def test_a_hundred_who_wait_for_one_answer_hold_up_nobody_else(

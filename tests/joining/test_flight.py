@@ -7,11 +7,12 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from headgate.errors import StreamBroken, UpstreamUnreachable
 from headgate.joining.flight import Flight, FlightLimits
 from headgate.stream import Chunks, Whole
-from headgate.types import Call, Reply, Target, WireRequest
+from headgate.types import Call, Controls, Reply, Target, WireRequest
 
 CALL = Call("chat", "m", WireRequest("/", b"", ()), b"k", b"s", Target("p", "m"), streamed=True)
 LONG_S = 20
@@ -196,11 +197,11 @@ def test_a_reader_that_comes_in_time_keeps_a_left_stream_alive() -> None:
         await scene.say(b"a")
         await (await scene.board()).aclose()
         late = await scene.board()
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0.3)
         await scene.say(b"b", None)
         assert b"".join([chunk async for chunk in late]) == b"ab"
 
-    play(act, FlightLimits(finish_within_s=0.02))
+    play(act, FlightLimits(finish_within_s=0.2))
 
 
 @pytest.mark.parametrize(
@@ -271,3 +272,24 @@ def test_a_flight_is_full_at_its_bound() -> None:
         await settle()
 
     play(act, FlightLimits(passengers_max=2))
+
+
+def test_a_deadline_is_its_callers_own_and_is_not_handed_down() -> None:
+    asked: list[Call] = []
+
+    async def act() -> None:
+        async def below(call: Call) -> Reply:
+            asked.append(call)
+            return Reply(200, (), Whole(b"x"))
+
+        call = replace(CALL, controls=Controls(deadline_s=2.0))
+        flight = Flight(below, call, FlightLimits(), lambda flight: None)
+        flight.board()
+        await settle()
+        patience = asked[0].patience
+        assert asked[0].controls == Controls()
+        assert (patience.deadline_s, patience.is_shared) == (2.0, False)
+        flight.board()
+        assert patience.is_shared
+
+    asyncio.run(act())

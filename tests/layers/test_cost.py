@@ -223,6 +223,15 @@ def test_embeddings_say_nothing_and_nothing_is_reserved_for_it() -> None:
     assert told == [("reserve", SENT_TOKENS), ("settle", 9)]
 
 
+def test_counting_tokens_is_billed_by_nobody_and_needs_no_money() -> None:
+    async def below(call: Call) -> Reply:
+        return Reply(200, (), Whole(b'{"input_tokens": 300}'))
+
+    account = Priced(None)
+    assert paying(below, Purse(is_empty=True), account, operation="count_tokens") == []
+    assert account.attempts == []
+
+
 @pytest.mark.parametrize("error", [BreakerOpen("x"), UpstreamTimeout("x", stage="connect")])
 def test_what_was_not_sent_is_released(error: Exception) -> None:
     async def below(call: Call) -> Reply:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from limiting import ALICE, BOB, LoopClock, Upstream, a_call, hurried, whole
+from limiting import ALICE, BOB, LoopClock, Upstream, a_call, hurried, uncounted, whole
 from msgspec.structs import replace
 from virtualtime import run
 
@@ -130,6 +130,17 @@ def test_tokens_are_reserved_by_estimate_and_settled_by_what_was_reported() -> N
         # Reported: 10 x 40. So there is room again for six estimates.
         told = await scene.outcomes(*[a_call()] * 7)
         assert told == ["200"] * 6 + ["RateLimited"]
+        scene.assert_at_rest()
+
+    run(scene())
+
+
+def test_counting_tokens_takes_none() -> None:
+    async def scene() -> None:
+        scene = Scene(places=100, rate=RateSettings(tokens_per_min=1000))
+        scene.upstream.script = [uncounted() for _ in range(12)]
+        counting = a_call(operation="count_tokens")
+        assert await scene.outcomes(*[counting] * 12) == ["200"] * 12
         scene.assert_at_rest()
 
     run(scene())

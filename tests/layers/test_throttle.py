@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
-from limiting import ALICE, BOB, LoopClock, Upstream, a_call, whole
+from limiting import ALICE, BOB, LoopClock, Upstream, a_call, uncounted, whole
 from msgspec.structs import replace
 from virtualtime import run
 
@@ -84,6 +84,18 @@ def test_tokens_are_reserved_and_settled() -> None:
         await ask(a_call())
         with pytest.raises(RateLimited, match="tokens per minute"):
             await ask(a_call())
+
+    run(scene())
+
+
+def test_counting_tokens_takes_none() -> None:
+    async def scene() -> None:
+        upstream = Upstream(0.0)
+        upstream.script = [uncounted() for _ in range(5)]
+        ask = throttled(upstream, tokens_per_min=150)
+        for _ in range(5):
+            await ask(a_call(operation="count_tokens"))
+        await ask(a_call())
 
     run(scene())
 

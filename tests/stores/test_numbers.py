@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from headgate import metrics
+from headgate.core.tally import Name
 from headgate.errors import StoreError
-from headgate.stores.numbers import STALE_S, SharedNumbers
+from headgate.stores.numbers import MODELS_MAX, NAMES_MAX_BYTES, STALE_S, SharedNumbers
 
 
 def test_what_one_adds_the_other_reads(tmp_path: Path) -> None:
@@ -20,6 +22,45 @@ def test_what_one_adds_the_other_reads(tmp_path: Path) -> None:
     assert told.totals == {("a", "x"): [11, 22], ("b",): [7]}
     assert told.levels == [{("level", "y"): 1.5}, {}]
     assert told.ages_s == {"0": 2.0, "1": 0.0}
+
+
+def test_all_processes_know_the_file_by_one_name_and_another_by_another(tmp_path: Path) -> None:
+    one, other = (SharedNumbers(tmp_path / "n.db") for _ in range(2))
+    one.exchange({}, "0", {}, 10.0, reads=False)
+    told = [numbers.exchange({}, "1", {}, 12.5) for numbers in (one, other)]
+    assert all(it is not None and it.age_s == 2.5 for it in told)
+    third = SharedNumbers(tmp_path / "anew.db").exchange({}, "0", {}, 12.5)
+    assert third is not None
+    names = [it.name for it in (*told, third) if it is not None]
+    assert (len(names), len(set(names)), names[0]) == (3, 2, names[1])
+
+
+def test_names_of_models_are_bounded_over_all_processes_and_nothing_moves(tmp_path: Path) -> None:
+    assert (MODELS_MAX, NAMES_MAX_BYTES) == (metrics.MODELS_MAX, metrics.NAMES_MAX_BYTES)
+    processes = [SharedNumbers(tmp_path / "n.db") for _ in range(4)]
+    known: dict[Name, list[int]] = {}
+    for _ in range(2):
+        for worker, numbers in enumerate(processes):
+            numbers.listed = frozenset({"listed"})
+            names = ["listed", *(f"made-up-{worker}-{number}" for number in range(MODELS_MAX))]
+            growth = {("model", name): [1, 2] for name in names}
+            level = {("flights", name): 1.0 for name in names}
+            told = numbers.exchange(growth, str(worker), level, 1.0)
+            assert told is not None
+            assert all(told.totals[name][0] >= counts[0] for name, counts in known.items())
+            known = told.totals
+            assert all({*one} <= {("flights", name) for _, name in known} for one in told.levels)
+            assert sum(told.levels[-1].values()) == 81.0
+    assert len(known) == MODELS_MAX + 2
+    assert known["model", "listed"] == [8, 16]
+    assert sum(counts[0] for counts in known.values()) == 2 * 4 * 81
+
+
+def test_long_names_are_fewer(tmp_path: Path) -> None:
+    growth = {("model", f"{number}" * 1_000): [1] for number in range(4)}
+    told = SharedNumbers(tmp_path / "n.db").exchange(growth, "0", {}, 1.0)
+    assert told is not None
+    assert [len(name) for _, name in sorted(told.totals)] == [1_000, 1_000, 5]
 
 
 def test_the_levels_of_a_silent_process_do_not_count(tmp_path: Path) -> None:

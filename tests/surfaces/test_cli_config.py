@@ -80,7 +80,8 @@ def test_check_takes_the_file_of_the_environment(
     monkeypatch.setenv("HEADGATE_CONFIG", "x.toml")
     told = Told(capsys, "check")
     assert told.code == 2
-    assert told.err == 'x.toml:2: server.port: expected a whole number, got "high"\n'
+    wrong = "x.toml:2: server.port: expected a whole number"
+    assert told.err == f'{wrong}, at least 0 and at most 65535, got "high"\n'
 
 
 def test_check_prints_one_line_for_each_problem_and_ends_with_2(folder: Path) -> None:

@@ -146,3 +146,30 @@ def test_a_signal_ends_it_with_0_also_before_it_is_ready(
         assert gateway.end(number) == 0
         assert "Traceback" not in gateway.output
         assert "Aborted" not in gateway.output
+
+
+SPANS = '[metrics]\notel = true\n[providers.fake]\nkind = "fake"\n'
+CONSOLE = {"OTEL_TRACES_EXPORTER": "console", "OTEL_METRICS_EXPORTER": "console"}
+
+
+def test_an_exporter_that_is_not_there_ends_it_before_a_port_is_opened(tmp_path: Path) -> None:
+    (tmp_path / "gate.toml").write_text(SPANS)
+    done = run("serve", "--config", "gate.toml", "--port", "0", cwd=tmp_path,
+               OTEL_TRACES_EXPORTER="nobodys")  # fmt: skip
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "pip install opentelemetry-exporter-nobodys" in done.stderr
+    assert "serves" not in done.stderr
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_spans_of_every_worker_are_out_when_it_has_ended(tmp_path: Path, workers: str) -> None:
+    (tmp_path / "gate.toml").write_text(SPANS)
+    capture = {"OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT": "span_only"}
+    words = ("serve", "--config", "gate.toml", "--port", "0", "--workers", workers)
+    with running(*words, cwd=tmp_path, **CONSOLE, **capture) as gateway:
+        assert gateway.served().post("/v1/chat/completions", BODY).status == 200
+        assert gateway.end() == 0
+        assert '"name": "call m"' in gateway.output
+        assert '"name": "chat m"' in gateway.output
+        assert '"service.name": "headgate"' in gateway.output
+        assert "  note: OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT is not" in gateway.output

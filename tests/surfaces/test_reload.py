@@ -162,6 +162,12 @@ def test_client_keys_stay_where_they_are(scene: Scene) -> None:
     assert scene.config.keys.path == "headgate-keys.db"
 
 
+def test_whether_there_are_spans_is_decided_at_the_start(scene: Scene) -> None:
+    scene.write("[metrics]\notel = true\n")
+    assert scene.reload()["reload"]["needs_restart"] == ["metrics.otel"]
+    assert not scene.config.metrics.otel
+
+
 def test_the_address_that_is_listened_on_decides_who_is_trusted_not_the_new_one() -> None:
     now = Config(server=ServerConfig(host="0.0.0.0", admin_token=Secret("t")))
     config, needs_restart = kept(now, Config())

@@ -8,6 +8,7 @@ import pytest
 
 from headgate.config import Config, ServerConfig
 from headgate.errors import ConfigError
+from headgate.layers.settings import MetricsConfig
 from headgate.surfaces.reload import Source
 from headgate.surfaces.server import listen, serve, url_of
 
@@ -15,6 +16,13 @@ from headgate.surfaces.server import listen, serve, url_of
 def test_an_exposed_server_without_a_token_does_not_start() -> None:
     with pytest.raises(ConfigError):
         serve(Config(server=ServerConfig(host="0.0.0.0", port=0)), Source())
+
+
+def test_a_server_without_its_exporter_does_not_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_METRICS_EXPORTER", "nobodys")
+    config = Config(metrics=MetricsConfig(otel=True), server=ServerConfig(port=0))
+    with pytest.raises(ConfigError, match="pip install opentelemetry-exporter"):
+        serve(config, Source())
 
 
 def test_port_0_listens_on_a_free_port_and_the_url_names_it() -> None:

@@ -41,7 +41,7 @@ ROOMS = {
     "webhook": "core errors",
     "ledger": "account stores.base core types clock",
     "reshape": "core stream types",
-    "joining": "joining stream types errors",
+    "joining": "joining core stream types errors",
     # A store knows its promises, never another store.
     "stores.base": "core types",
     # It opens its file as the disk tier does, and says no where that one begins anew.
@@ -84,9 +84,12 @@ ROOMS = {
     "resilience_settings config metrics core types clock",
     "runtime_numbers": "layers.settings stores.base",
     "guard_numbers": "guards core",
-    "runtime_parts": "ledger calllog layers.cache_settings pricing stores.ledger pipeline config "
-    "providers.settings providers.wire providers.wire_client stores.base stores.memory "
-    "stores.sqlite stores.tiers types clock",
+    # Spans, for whoever wants them; the package is an extra, loaded by name.
+    "telemetry": "telemetry ledger metrics spending stream events config providers.settings core "
+    "types errors clock",
+    "runtime_parts": "telemetry metrics ledger calllog layers.cache_settings pricing stores.ledger "
+    "pipeline config providers.settings providers.wire providers.wire_client stores.base "
+    "stores.memory stores.sqlite stores.tiers types clock",
     # It makes the transport of the SDKs when one is asked for: no other room imports a surface.
     "runtime": "decorating monitor runtime_numbers runtime_parts guard_numbers guards pipeline "
     "admission invocation portal layers.cache layers.fill config metrics stream types errors clock "
@@ -103,8 +106,8 @@ ROOMS = {
     "surfaces.exposition": "surfaces stores.numbers core",
     "surfaces.statistics": "surfaces metrics stores.numbers core",
     # Thin: translate, call Runtime, translate back.
-    "surfaces": "surfaces runtime calllog admission clients clock config config_file stream core "
-    "types errors",
+    "surfaces": "surfaces runtime telemetry calllog admission clients clock config config_file "
+    "stream core types errors",
     # It notes when something was logged.
     "surfaces.logs": "surfaces calllog config core clock",
     "surfaces.cli": "surfaces runtime monitor clients clock pricing stores.base stores.ledger "
@@ -148,6 +151,7 @@ LIBRARIES = {
     # Of extras: the frameworks that are joined.
     "fastapi": "integrations.fastapi",
     "langchain_core": "integrations.langchain",
+    "opentelemetry": "telemetry",
     # Of the SDKs; loaded when the first of them asks.
     "httpx2": "surfaces.transport",
     "httpx": "surfaces.transport",

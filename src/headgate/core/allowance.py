@@ -72,6 +72,17 @@ class Budget:
         return self._floor + self._share * (self._arrivals.calls - repeats) - repeats
 
 
+class Patience:
+    """How long the first caller of a call waits for it, in seconds, and whether others do, too:
+    then nothing is given up because the first one's time is over."""
+
+    __slots__ = ("deadline_s", "is_shared")
+
+    def __init__(self, deadline_s: float) -> None:
+        self.deadline_s = deadline_s
+        self.is_shared = False
+
+
 class Allowance:
     """What one call may still spend. `deadline_s` is a moment on the monotonic clock, infinity for
     none. `is_repeatable` is False for a request with effects at the provider that were asked for
@@ -79,8 +90,8 @@ class Allowance:
     """
 
     __slots__ = (
-        "attempts", "attempts_left", "deadline_s", "denied", "is_repeatable", "name",
-        "retry_after_max_s",
+        "_first_until_s", "_patience", "attempts", "attempts_left", "deadline_s", "denied",
+        "is_repeatable", "name", "retry_after_max_s",
     )  # fmt: skip
 
     def __init__(
@@ -99,6 +110,14 @@ class Allowance:
         self.deadline_s = deadline_s
         self.is_repeatable = is_repeatable
         self.retry_after_max_s = settings.retry_after_max_s
+        self._patience: Patience | None = None
+        self._first_until_s = math.inf
+
+    def wait_with(self, patience: Patience, now_s: float) -> None:
+        """Nothing is tried again past the time of the first caller, as long as it is the only one.
+        Who waits leaves by itself: an attempt under way is not ended by this."""
+        self._patience = patience
+        self._first_until_s = now_s + patience.deadline_s
 
     def spend(self) -> None:
         """An attempt begins. A refusal of ours is none and spends nothing."""
@@ -132,4 +151,7 @@ class Allowance:
             return UNSAFE
         if self.attempts_left <= 0:
             return ATTEMPTS
-        return DEADLINE if now_s + wait_s >= self.deadline_s else ""
+        until_s = self.deadline_s
+        if self._patience is not None and not self._patience.is_shared:
+            until_s = min(until_s, self._first_until_s)
+        return DEADLINE if now_s + wait_s >= until_s else ""

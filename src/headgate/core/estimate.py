@@ -19,6 +19,8 @@ OUTPUT_TOKENS = 500
 """Of an answer whose length the request does not bound."""
 OUTPUT_TOKENS_MAX = 32_768
 """A bound above it is a formality: answers are seldom so long."""
+FREE_OPERATIONS = frozenset({"count_tokens"})
+"""What providers do for nothing: it takes no tokens, and nothing is billed."""
 MEDIA_TOKENS = 1_000
 """Of a picture or another file inside the body."""
 _CHOICES_MAX = 128

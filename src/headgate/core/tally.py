@@ -20,6 +20,12 @@ Levels = dict[Name, float]
 
 BREAKER_STATE, SINCE, SHARED_STORE = "breaker_state", "config_loaded", "shared_store"
 CLOSED, OPEN, HALF_OPEN, BY_HAND = 0, 1, 2, 3
+OTHER = "other"
+_MODEL_AT = {"model": 1, "error": 1, "refusal": 1, "ledger": 1, "flights": 1, "attempt": 2,
+             "attempt_time": 2, "in_flight": 2, "limit": 2, BREAKER_STATE: 3, "breaker_calls": 3,
+             "breaker_open": 3}  # fmt: skip
+"""Where the label is that clients may invent; a transition has it inside its target."""
+_TRANSITION, _TARGET_AT = "transition", 2
 _GRAVITY = (CLOSED, HALF_OPEN, BY_HAND, OPEN)
 
 
@@ -61,6 +67,23 @@ def add(tally: Tally, name: Name, counts: Sequence[int]) -> None:
         tally[name] = list(counts)
     else:
         tally[name] = [mine + more for mine, more in zip(known, counts, strict=True)]
+
+
+def model_of(name: Name) -> str:
+    """The model that a name is about, "" where it is about none."""
+    if name[0] == _TRANSITION:
+        return name[_TARGET_AT].partition("/")[2]
+    at = _MODEL_AT.get(name[0])
+    return "" if at is None else name[at]
+
+
+def folded(name: Name) -> Name:
+    """`name` with `other` in place of its model."""
+    if name[0] == _TRANSITION:
+        target = f"{name[_TARGET_AT].partition('/')[0]}/{OTHER}"
+        return (*name[:_TARGET_AT], target, *name[_TARGET_AT + 1 :])
+    at = _MODEL_AT[name[0]]
+    return (*name[:at], OTHER, *name[at + 1 :])
 
 
 def grouped(named: Mapping[Name, T]) -> Mapping[str, list[tuple[Name, T]]]:

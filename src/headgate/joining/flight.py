@@ -10,7 +10,9 @@ import asyncio
 from collections.abc import Callable
 
 from msgspec import Struct
+from msgspec.structs import replace
 
+from headgate.core.allowance import Patience
 from headgate.errors import StreamBroken
 from headgate.joining.fanout import Log, Reader
 from headgate.stream import Value, Whole
@@ -54,6 +56,9 @@ class Flight:
         self._waiting: list[asyncio.Future[None]] = []
         self._log: Log | None = None
         self._ends: asyncio.TimerHandle | None = None
+        self._patience: Patience | None = None
+        if call.controls.deadline_s is not None:
+            call = self._without_deadline(call, call.controls.deadline_s)
         self.task = asyncio.get_running_loop().create_task(self._fly(below, call))
         self.task.add_done_callback(self._land)
 
@@ -66,9 +71,17 @@ class Flight:
     def board(self) -> None:
         """One more caller waits or reads; each one ends with `leave`."""
         self._passengers += 1
+        if self._passengers > 1 and self._patience is not None:
+            self._patience.is_shared = True
         if self._ends is not None:
             self._ends.cancel()
             self._ends = None
+
+    def _without_deadline(self, call: Call, deadline_s: float) -> Call:
+        """A deadline is its caller's own, who leaves by itself: others may have longer."""
+        self._patience = Patience(deadline_s)
+        controls = replace(call.controls, deadline_s=None)
+        return replace(call, controls=controls, patience=self._patience)
 
     async def head(self) -> Reply | None:
         """The reply, as soon as a whole answer or the first chunk of a stream is there; None where

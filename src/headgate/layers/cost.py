@@ -12,7 +12,12 @@ from headgate.account import Account
 from headgate.core.booking import Attempt
 from headgate.core.budget import Hold
 from headgate.core.client import Client
-from headgate.core.estimate import estimated_input, estimated_output, estimated_tokens
+from headgate.core.estimate import (
+    FREE_OPERATIONS,
+    estimated_input,
+    estimated_output,
+    estimated_tokens,
+)
 from headgate.core.money import cost_nanos, tokens_of
 from headgate.core.outcome import OK, Outcome
 from headgate.errors import Unpriced
@@ -35,7 +40,8 @@ def cost(below: Service) -> Service:
         if account is None or isinstance(call.request, Invocation):
             return await below(call)
         client: Client | None = call.client
-        purse: Any = None if client is None else client.purse
+        is_free = call.operation in FREE_OPERATIONS
+        purse: Any = None if client is None or is_free else client.purse
         hold = None if purse is None else await _reserved(purse, call, account)
         trail = account.trail
         noted = None if trail is None else trail.begin(call.target.name)
@@ -43,7 +49,7 @@ def cost(below: Service) -> Service:
         def over(outcome: Outcome, reply: Reply | None) -> None:
             if trail is not None and noted is not None:
                 trail.end(noted, outcome, reply)
-            if outcome.sent:
+            if outcome.sent and not is_free:
                 attempt = _attempt(call, outcome, reply)
                 account.tried(attempt)
                 if hold is not None:

@@ -64,6 +64,8 @@ class _FallingBack:
         left = list(routes) or [Route(call.target)]
         most_s = call.controls.deadline_s or self._deadline_s
         allowance = Allowance(self._settings, now_s + most_s, is_repeatable=call.repeatable)
+        if call.patience is not None:
+            allowance.wait_with(call.patience, now_s)
         call = replace(call, allowance=allowance)
         async with Kept() as kept:
             return await self._go_through(call, left, kept)

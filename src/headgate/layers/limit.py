@@ -10,7 +10,7 @@ import asyncio
 import math
 
 from headgate.clock import Clock
-from headgate.core.estimate import estimated_tokens
+from headgate.core.estimate import FREE_OPERATIONS, estimated_tokens
 from headgate.core.fingerprint import sender_of
 from headgate.core.outcome import Outcome
 from headgate.core.permits import Refusal
@@ -43,7 +43,8 @@ class _Limited:
         lane = self._lanes.get(target.provider, target.model, self._key(call, request), now_s)
         if lane is None:
             return await self._below(call)
-        tokens = estimated_tokens(request.body) if lane.rate.counts_tokens else 0
+        counts = lane.rate.counts_tokens and call.operation not in FREE_OPERATIONS
+        tokens = estimated_tokens(request.body) if counts else 0
         reservation = lane.rate.reserve(tokens, now_s)
         if isinstance(reservation, Refusal):
             message = f"{reservation.reason} per minute of {call.target.name} are used up"

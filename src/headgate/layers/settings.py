@@ -133,18 +133,10 @@ class MetricsConfig:
 
     naming: Literal["compat", "standard", "both"] = "compat"
     """Names on /metrics: those of the seed's queries (compat), Prometheus's usual ones, or both."""
+    otel: bool = False
+    """Spans and metrics by OpenTelemetry, set up by its own `OTEL_...` variables; an extra."""
 
 
-__all__ = [
-    "IGNORED_FIELDS",
-    "BatchConfig",
-    "BreakerConfig",
-    "CacheConfig",
-    "LedgerConfig",
-    "LimitsConfig",
-    "MetricsConfig",
-    "ModelCacheConfig",
-    "RetryConfig",
-    "SemanticConfig",
-    "policy_of",
-]
+__all__ = ["IGNORED_FIELDS", "BatchConfig", "BreakerConfig", "CacheConfig", "LedgerConfig",
+           "LimitsConfig", "MetricsConfig", "ModelCacheConfig", "RetryConfig", "SemanticConfig",
+           "policy_of"]  # fmt: skip

@@ -10,7 +10,7 @@ from collections.abc import Awaitable
 
 from headgate.clock import Clock
 from headgate.core.client import Client
-from headgate.core.estimate import estimated_tokens
+from headgate.core.estimate import FREE_OPERATIONS, estimated_tokens
 from headgate.core.fingerprint import sender_of
 from headgate.core.outcome import Outcome
 from headgate.core.permits import Refusal
@@ -70,7 +70,8 @@ class _Throttled:
     async def ask(self, call: Call, request: WireRequest, rated: _Rated) -> Reply:
         now_s = self._clock.monotonic()
         rate = self._rates.get(rated, now_s)
-        tokens = estimated_tokens(request.body) if rate.counts_tokens else 0
+        counts = rate.counts_tokens and call.operation not in FREE_OPERATIONS
+        tokens = estimated_tokens(request.body) if counts else 0
         reservation = rate.reserve(tokens, now_s)
         if isinstance(reservation, Refusal):
             message = (

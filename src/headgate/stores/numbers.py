@@ -15,17 +15,24 @@ import apsw
 import msgspec
 from msgspec import Struct
 
-from headgate.core.tally import Levels, Tally
+from headgate.core.tally import OTHER, Levels, Name, Tally, combined, folded, model_of
 from headgate.errors import StoreError
 from headgate.stores.sqlite_file import create_private, folder_locked
 
 STALE_S = 5.0
 """How long the gauges of a process count that does not say that it lives."""
+MODELS_MAX = 80
+NAMES_MAX_BYTES = 2_400
+"""Names of models that clients have chosen, of all processes: as many, and as long together, as one
+process by itself has (`metrics`)."""
 _BUSY_MS = 5000
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS totals (name BLOB PRIMARY KEY, counts BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS processes (
     worker TEXT PRIMARY KEY, seen_s REAL NOT NULL, levels BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS models (name TEXT PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS life (
+    only INTEGER PRIMARY KEY CHECK (only = 1), name TEXT NOT NULL, began_s REAL NOT NULL);
 """
 
 
@@ -36,6 +43,10 @@ class Told(Struct, frozen=True):
     levels: list[Levels]
     ages_s: dict[str, float]
     """By process, seconds since it added its numbers; those silent for `STALE_S` are left out."""
+    name: str = ""
+    """Of the file: another one has another, and counts from 0; "" where the sums are of no file."""
+    age_s: float = 0.0
+    """Since the first process added to it."""
 
 
 class SharedNumbers:
@@ -43,6 +54,8 @@ class SharedNumbers:
     for other processes up to 5 s."""
 
     def __init__(self, path: Path) -> None:
+        self.listed: frozenset[str] = frozenset()
+        """Models that have a name of their own whatever others there are."""
         self._path = path
         self._lock = threading.Lock()
         self._connection: apsw.Connection | None = None
@@ -60,8 +73,10 @@ class SharedNumbers:
                 connection = self._connected()
                 # Not deferred: who reads first and then writes is refused, not made to wait.
                 connection.execute("BEGIN IMMEDIATE")
-                _add(connection, growth)
-                _say(connection, worker, levels, now_s)
+                models = _Models(connection, self.listed)
+                _add(connection, growth, models)
+                shown = combined({models.shown(name): level} for name, level in levels.items())
+                _say(connection, worker, shown, now_s)
                 told = _read(connection, now_s) if reads else None
                 connection.execute("COMMIT")
             except (apsw.Error, OSError, ValueError) as problem:
@@ -107,9 +122,38 @@ def _opened(path: Path) -> apsw.Connection:
     return connection
 
 
-def _add(connection: apsw.Connection, growth: Tally) -> None:
+class _Models:
+    """Which models have a name in the file: the first that came, and what was added under one
+    stays there. Each process bounds its own names, but no two need to have the same."""
+
+    def __init__(self, connection: apsw.Connection, listed: frozenset[str]) -> None:
+        self._connection = connection
+        self._listed = listed
+        self._named = {name for (name,) in connection.execute("SELECT name FROM models")}
+        self._names_bytes = sum(map(_size_bytes, self._named))
+
+    def shown(self, name: Name) -> Name:
+        """`name`, or what stands for it where there is no room for its model."""
+        model = model_of(name)
+        if model in ("", OTHER) or model in self._listed or model in self._named:
+            return name
+        names_bytes = self._names_bytes + _size_bytes(model)
+        if len(self._named) >= MODELS_MAX or names_bytes > NAMES_MAX_BYTES:
+            return folded(name)
+        self._connection.execute("INSERT INTO models VALUES (?)", (model,))
+        self._named.add(model)
+        self._names_bytes = names_bytes
+        return name
+
+
+def _size_bytes(name: str) -> int:
+    """As it is shown: with a backslash before what is special there."""
+    return len(name.encode("utf-8", "replace")) + sum(map(name.count, '\\"\n'))
+
+
+def _add(connection: apsw.Connection, growth: Tally, models: _Models) -> None:
     for name, counts in growth.items():
-        key = msgspec.json.encode(name)
+        key = msgspec.json.encode(models.shown(name))
         known = connection.execute("SELECT counts FROM totals WHERE name = ?", (key,)).get
         total = counts
         if known is not None:
@@ -121,6 +165,9 @@ def _add(connection: apsw.Connection, growth: Tally) -> None:
 
 def _say(connection: apsw.Connection, worker: str, levels: Levels, now_s: float) -> None:
     shown = msgspec.json.encode([(name, value) for name, value in levels.items()])
+    # What counts from 0 is known by who began it, and when.
+    born = (f"{worker}-{now_s:.6f}", now_s)
+    connection.execute("INSERT OR IGNORE INTO life VALUES (1, ?, ?)", born)
     row = (worker, now_s, shown)
     connection.execute("INSERT OR REPLACE INTO processes VALUES (?, ?, ?)", row)
 
@@ -136,7 +183,8 @@ def _read(connection: apsw.Connection, now_s: float) -> Told:
         if age_s <= STALE_S:
             levels.append({tuple(name): value for name, value in msgspec.json.decode(shown)})
             ages_s[worker] = age_s
-    return Told(totals, levels, ages_s)
+    name, began_s = connection.execute("SELECT name, began_s FROM life").get
+    return Told(totals, levels, ages_s, name, max(0.0, now_s - began_s))
 
 
 def _numbers(content: bytes) -> list[int]:

@@ -67,6 +67,7 @@ def _show_one(one: dict[str, Any]) -> None:
         ("cache", f"{one['cache']}{reason}{'; ' if stored else ''}{stored}"),
         ("why", one["why"]["text"]),
         ("key, tenant", f"{one['key']}, {one['tenant']}"),
+        ("client", one["client"]),
         ("namespace", one["namespace"]),
         ("time", f"{_figure(one['queue_ms'])} ms until the first attempt, "
          f"{_figure(one['first_ms'])} ms to the first content, {_figure(one['total_ms'])} ms"),

@@ -16,6 +16,7 @@ from headgate.core.tally import (
     CLOSED,
     HALF_OPEN,
     OPEN,
+    OTHER,
     SHARED_STORE,
     SINCE,
     Levels,
@@ -25,7 +26,6 @@ from headgate.guards import Guards
 from headgate.metrics import Metrics
 from headgate.runtime import Runtime
 
-OTHER = "other"
 _STATES = {"closed": CLOSED, "open": OPEN, "half_open": HALF_OPEN}
 _MS = 1000
 Named = tuple[Name, Sequence[int]]
@@ -40,6 +40,9 @@ class Labels:
         routes = [(*one.targets, *one.fallbacks, *one.context_fallbacks, *one.content_fallbacks)
                   for one in models]  # fmt: skip
         self._targets = {name.partition("=")[0] for names in routes for name in names}
+        targets = {target.partition("/")[2] for target in self._targets}
+        self.listed = frozenset({*config.models, *targets})
+        """Models that the configuration names."""
         self._metrics = metrics
 
     def knows(self, provider: str, model: str) -> bool:

@@ -14,6 +14,7 @@ from types import FrameType
 
 import uvicorn
 
+from headgate import telemetry
 from headgate.config import Config
 from headgate.runtime import Runtime
 from headgate.surfaces import terminal
@@ -41,6 +42,8 @@ def begin(
 ) -> Life:
     """The server of one process; `source` is what a reload reads, `lines` where it is written down
     what happens (without: stderr), `numbers` those that it shares with other processes."""
+    if config.metrics.otel:
+        telemetry.exporters().set_up()
     runtime = Runtime(config)
     if lines is not None:
         lines.follow(runtime.calls)

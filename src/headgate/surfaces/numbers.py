@@ -66,6 +66,8 @@ class Numbers:
         # No lock: it is held over a disk, and this is the event loop's thread.
         labels = Labels(runtime.config, runtime.metrics)
         self._flushed_s = self._flushed_s or runtime.clock.monotonic()
+        if self._shared is not None:
+            self._shared.listed = labels.listed
         self._followed.append(_Followed(runtime, labels, runtime.clock.epoch()))
 
     def start(self) -> None:

@@ -114,10 +114,13 @@ class Operations:
     async def _statistics(self, scope: dict[str, Any], body: bytes) -> Answer:
         # A disk tier is asked how much it holds, and may keep whoever asks waiting.
         numbers = await self._runtime.off_loop(self._runtime.stats)
+        process = self._runtime.calls.process()
         if self._numbers.is_shared:
             told = await self._runtime.off_loop(self._numbers.told)
             numbers = over_workers(numbers, told)
-        process = self._runtime.calls.process()
+            if told.name:
+                # Whoever compares two looks compares sums of all workers, whichever answers.
+                process = {"instance": told.name, "uptime_s": round(told.age_s, 3)}
         more = {"reload": self._readiness.reload(), "process": process}
         return Answer(200, msgspec.json.encode({**numbers, **more}))
 

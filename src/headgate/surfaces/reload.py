@@ -21,7 +21,8 @@ from headgate.surfaces.gateway import Gateway
 from headgate.surfaces.readiness import Reloaded
 
 _FIXED = ("host", "port", "workers", "log_format", "log_calls", "log_content")
-"""Settings of [server] that a process keeps as it was started; so it does all of [keys]."""
+"""Settings of [server] that a process keeps as it was started; so it does all of [keys],
+and whether there are spans."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,11 @@ def kept(now: Config, wanted: Config) -> tuple[Config, tuple[str, ...]]:
     differ = [f"server.{name}" for name in _FIXED if getattr(wanted.server, name) != fixed[name]]
     if _revealed(wanted.keys) != _revealed(now.keys):
         differ.append("keys")
-    return dataclasses.replace(wanted, server=server, keys=now.keys), tuple(differ)
+    if wanted.metrics.otel != now.metrics.otel:
+        differ.append("metrics.otel")
+    metrics = dataclasses.replace(wanted.metrics, otel=now.metrics.otel)
+    stays = dataclasses.replace(wanted, server=server, keys=now.keys, metrics=metrics)
+    return stays, tuple(differ)
 
 
 def _revealed(keys: KeysConfig) -> tuple[str, str, str]:

@@ -6,9 +6,11 @@ This file owns the process. It decides nothing about calls.
 from __future__ import annotations
 
 import errno
+import os
 import socket
 from collections.abc import Callable
 
+from headgate import telemetry
 from headgate.config import Config
 from headgate.surfaces.exposure import check_exposure
 from headgate.surfaces.life import begin, hold_signals, release_signals, settle
@@ -26,6 +28,7 @@ def serve(config: Config, source: Source, announce: Callable[[str], str] | None 
     the address cannot be listened on.
     """
     check_exposure(config)
+    notes = telemetry.exporters().check(os.environ) if config.metrics.otel else []
     hold_signals()
     server = config.server
     with listen(server.host, server.port) as listener, logged(config) as lines:
@@ -33,6 +36,8 @@ def serve(config: Config, source: Source, announce: Callable[[str], str] | None 
         settle()
         if announce is not None:
             lines.say(announce(url_of(listener)))
+        for note in notes:
+            lines.say(f"  note: {note}")
         if life is None:
             Workers(source.read(), listener, server.workers, lines.say).run()
         else:
