@@ -6,13 +6,15 @@
 .DEFAULT_GOAL := help
 BIN := .venv/bin
 LEGACY := .venv-legacy
+FRAMEWORKS := .venv-frameworks
 PIP := -m pip --disable-pip-version-check --no-input install -qq
 # No source packages: building one would fetch its build requirements without hashes.
 PINNED := $(PIP) --only-binary :all: --require-hashes -r
 UV ?= $(shell command -v uv || echo $(BIN)/uv)
 LOCK := $(UV) pip compile --quiet --generate-hashes --universal --no-header --python-version 3.11
 LOCK_ARGS ?=
-PYTEST := HEADGATE_LEGACY_PYTHON="$(CURDIR)/$(LEGACY)/bin/python" $(BIN)/python -m pytest
+PYTEST := HEADGATE_LEGACY_PYTHON="$(CURDIR)/$(LEGACY)/bin/python" \
+	HEADGATE_FRAMEWORKS_PYTHON="$(CURDIR)/$(FRAMEWORKS)/bin/python" $(BIN)/python -m pytest
 PYTEST_ARGS ?=
 
 .PHONY: help
@@ -24,7 +26,7 @@ demo: .venv/demo.stamp ## watch a real workload become cheaper and faster (no ke
 	@$(BIN)/headgate demo
 
 .PHONY: test
-test: check $(LEGACY)/sdk.stamp ## check, then the whole suite; PYTEST_ARGS="-k word" narrows it
+test: check $(LEGACY)/sdk.stamp $(FRAMEWORKS)/frameworks.stamp ## check, then the whole suite; PYTEST_ARGS="-k word" narrows it
 	@scripts/debian-packages scripts/debian-packages.txt
 	$(PYTEST) -n auto $(PYTEST_ARGS)
 
@@ -57,10 +59,12 @@ lock: ## write requirements/*.txt again (needs uv); LOCK_ARGS=--upgrade for newe
 	$(LOCK) pyproject.toml -c requirements/dev.txt -o requirements/runtime.txt
 	$(LOCK) $(LOCK_ARGS) pyproject.toml --group sdk-legacy -c requirements/runtime.txt \
 		-o requirements/sdk-legacy.txt
+	$(LOCK) $(LOCK_ARGS) pyproject.toml --group frameworks -c requirements/runtime.txt \
+		-o requirements/frameworks.txt
 
 .PHONY: clean
 clean: ## remove the environments, caches and builds
-	rm -rf .venv $(LEGACY) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
+	rm -rf .venv $(LEGACY) $(FRAMEWORKS) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
 	find src tests scripts benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/demo.stamp: .venv/python.stamp requirements/demo.txt pyproject.toml
@@ -78,6 +82,11 @@ clean: ## remove the environments, caches and builds
 $(LEGACY)/sdk.stamp: $(LEGACY)/python.stamp requirements/sdk-legacy.txt
 	@echo "installing requirements/sdk-legacy.txt into $(LEGACY)"
 	@$(LEGACY)/bin/python $(PINNED) requirements/sdk-legacy.txt
+	@touch $@
+
+$(FRAMEWORKS)/frameworks.stamp: $(FRAMEWORKS)/python.stamp requirements/frameworks.txt
+	@echo "installing requirements/frameworks.txt into $(FRAMEWORKS)"
+	@$(FRAMEWORKS)/bin/python $(PINNED) requirements/frameworks.txt
 	@touch $@
 
 %/python.stamp: scripts/make-venv

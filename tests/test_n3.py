@@ -333,14 +333,3 @@ from headgate import n3
 def test_the_runtime_is_closed_when_the_program_ends() -> None:
     """Closing flushes the disk tier, which writes behind."""
     assert ran(AFTER_THE_END) == ["closed"]
-
-
-@pytest.mark.parametrize("name", ["LLMCache", "LLMMetrics", "cached_llm_call", "configure"])
-def test_every_name_has_a_twin_with_an_underscore(name: str) -> None:
-    assert getattr(n3, f"_{name}") is getattr(n3, name)
-
-
-def test_what_is_not_there_is_an_attribute_error() -> None:
-    assert not hasattr(n3, "LLMBatcher")
-    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
-        _ = n3.nothing

@@ -21,7 +21,7 @@ MACHINE_PATHS = re.compile(r"(?<![\w.*<>])/" + r"(?:work|root|home|opt|tmp|Users
 THE_SEEDS_OWN = '"persist_path": "/' + 'tmp/llm_cache.db"'
 """An example of the document the project began as; its tests hold it letter for letter."""
 PIN = re.compile(r"^([a-z0-9-]+)==([^ ;]+)( ; [^\\]+)? \\$")
-LISTS = ("runtime", "demo", "dev", "sdk-legacy")
+LISTS = ("runtime", "demo", "dev", "sdk-legacy", "frameworks")
 
 
 def files() -> list[Path]:
@@ -114,9 +114,9 @@ def test_the_demo_list_is_part_of_the_list_for_development() -> None:
 def test_the_lists_hold_what_the_project_asks_for() -> None:
     groups = project()["dependency-groups"]
     assert direct() <= pins("runtime").keys()
-    for group, purpose in (("demo", "demo"), ("dev", "dev"), ("sdk-legacy", "sdk-legacy")):
+    for group in ("demo", "dev", "sdk-legacy", "frameworks"):
         asked = {re.split(r"[^a-z0-9-]", n)[0] for n in groups[group] if isinstance(n, str)}
-        assert asked <= pins(purpose).keys()
+        assert asked <= pins(group).keys()
 
 
 def test_the_lists_carry_both_generations_of_the_official_sdks() -> None:

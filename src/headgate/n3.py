@@ -2,61 +2,75 @@
 
 Generated backends hold a cache and metrics at the level of a module, so this file alone has state:
 `_llm_cache` and `_llm_metrics` look at the one runtime that `cached_llm_call` uses. Where the
-seed's sketch was wrong: docs/decisions/0004-n3-names.md.
+seed's sketch was wrong: docs/decisions/0004-n3-names.md. How a backend that N3 built is joined:
+`bind`, in n3_bind.py.
 """
 
 from __future__ import annotations
 
 import atexit
+import importlib
+import logging
 import math
+import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from headgate.circuitbreaker import CircuitBreaker
 from headgate.clock import Clock, SystemClock
 from headgate.config import Config
-from headgate.core.freshness import is_fresh
 from headgate.errors import BreakerOpen as CircuitBreakerError
-from headgate.invocation import Keys
 from headgate.layers.settings import CacheConfig
 from headgate.metrics import Metrics
+from headgate.n3_batching import TIMEOUT_S, Batcher
+from headgate.n3_breakers import Breakers, CircuitState, is_error
 from headgate.runtime import Runtime
-from headgate.stream import UNCOPIED, Value, entry_value
-from headgate.types import NO_CONTROLS, Entry, Usage
+from headgate.shelf import Shelf
+from headgate.stream import UNCOPIED, entry_value
+from headgate.types import Usage
 
 Params = Mapping[str, Any] | None
+Settings = Mapping[str, Any]
 
-_LATER = ("LLMBatcher",)
+logger = logging.getLogger("headgate.n3")
 
 
 class _Engine:
-    """A runtime and the keys its library calls have; `configure` replaces both in one step."""
+    """A runtime and what an app holds beside it; `configure` replaces all of it in one step."""
 
-    __slots__ = ("keys", "runtime")
+    __slots__ = ("_asking", "_lock", "batcher", "breakers", "runtime", "shelf")
 
-    def __init__(self, config: Config, clock: Clock) -> None:
+    def __init__(self, config: Config, clock: Clock, settings: Settings | None = None) -> None:
         self.runtime = Runtime(config, clock=clock)
-        self.keys = Keys(config)
+        self.shelf = Shelf(self.runtime)
+        self.breakers = Breakers((settings or {}).get("circuit_breaker", {}), clock)
+        batch = (settings or {}).get("llm_batch", {})
+        numbers = {name: value for name, value in batch.items() if name != "enabled"}
+        self.batcher = Batcher(self.ask, **numbers)
+        self._lock = threading.Lock()
+        self._asking: Any = None
 
-    def in_memory(self, key: bytes) -> Entry | None:
-        """The entry in memory; counted there as a hit or a miss."""
-        if not key:
-            return None
-        now_s = self.runtime.clock.epoch()
-        return self.runtime.tiers.memory.get(key, self.keys.scope, now_s)
+    @property
+    def asking(self) -> Any:
+        """Asks the providers of the runtime. Made at the first use: most apps bring callables."""
+        with self._lock:
+            if self._asking is None:
+                self._asking = importlib.import_module("headgate.n3_llms").Llms(self.runtime)
+            return self._asking
 
-    def on_disk(self, key: bytes) -> Entry | None:
-        """The entry in the disk tier, copied up to memory; waits for the disk."""
-        tiers = self.runtime.tiers
-        if not key or tiers.below is None:
-            return None
-        now_s, generation = self.runtime.clock.epoch(), tiers.generation
-        entry = tiers.below.get(key, self.keys.scope, now_s)
-        if entry is None or not is_fresh(entry, NO_CONTROLS, now_s):
-            return None
-        if generation == tiers.generation:
-            tiers.memory.put(entry, now_s)
-        return entry
+    def ask(self, prompt: Any, model: str, params: Params, timeout_s: float) -> Any:
+        """The text of the answer."""
+        return self.asking.text(prompt, model, params, timeout_s)
+
+
+class _ErrorAnswer(Exception):
+    """An answer that N3 calls an error, on its way past the cache."""
+
+    code = "error_answer"
+
+    def __init__(self, result: Any) -> None:
+        super().__init__(str(result.get("error", "the call says that it failed"))[:500])
+        self.result = result
 
 
 class LLMCache:
@@ -85,9 +99,9 @@ class LLMCache:
         A stored None looks the same; `cached_llm_call` can tell. A question that is not JSON has
         no answer and counts neither as a hit nor as a miss.
         """
-        engine = self._engine
-        key = engine.keys.of_prompt(prompt, model, params, "")
-        entry = engine.in_memory(key) or engine.on_disk(key)
+        shelf = self._engine.shelf
+        key = shelf.key(prompt, model, params)
+        entry = shelf.in_memory(key) or shelf.on_disk(key)
         answer = UNCOPIED if entry is None else entry_value(entry)
         return None if answer is UNCOPIED else answer
 
@@ -97,29 +111,14 @@ class LLMCache:
         Nothing is stored where the question is not JSON, the response refuses to be copied, or
         the model's cache is switched off.
         """
-        engine = self._engine
-        key = engine.keys.of_prompt(prompt, model, params, "")
-        value = Value.of(response)
-        if not key or value.loose:
-            return
-        entry = Entry(
-            key=key,
-            scope=engine.keys.scope,
-            model=model,
-            operation="function",
-            created_s=engine.runtime.clock.epoch(),
-            ttl_s=engine.keys.ttl_s(model),
-            content=value.content or b"",
-            kind="object" if value.content is None else "value",
-            held=value.held,
-        )
-        engine.runtime.tiers.put(entry)
+        shelf = self._engine.shelf
+        shelf.put(shelf.key(prompt, model, params), model, response)
 
     def clear(self) -> None:
         """Forgets every answer; the counters stay. Calls under way now are not stored."""
         engine = self._engine
         engine.runtime.clear()
-        engine.keys.forget()
+        engine.shelf.forget()
 
     def get_stats(self) -> dict[str, Any]:
         """`hits`, `misses`, `evictions`, `expirations`, `size`, `maxsize`, `ttl` (seconds) and
@@ -146,25 +145,38 @@ class LLMCache:
         }
 
     def _ask(self, prompt: Any, model: str, params: Params, call_func: Callable[[], Any]) -> Any:
-        engine = self._engine
-        runtime = engine.runtime
+        shelf = self._engine.shelf
+        runtime = shelf.runtime
         started_s = runtime.clock.monotonic()
-        entry = engine.in_memory(engine.keys.of_prompt(prompt, model, params, ""))
+        entry = shelf.in_memory(shelf.key(prompt, model, params))
         answer = UNCOPIED if entry is None else entry_value(entry)
         if answer is UNCOPIED:
-            return runtime.cached_llm_call(prompt, model, params, call_func)
+            return runtime.cached_llm_call(prompt, model, params, _raising(call_func))
         runtime.metrics.record_hit(model, (runtime.clock.monotonic() - started_s) * 1000)
         return answer
 
-    def _replace(self, config: Config) -> Metrics:
-        """From now on a runtime of this configuration; returns its metrics. Raises what `Runtime`
-        raises, and then nothing has changed."""
-        previous, self._engine = self._engine, _Engine(config, SystemClock())
+    def _replace(self, config: Config, settings: Settings) -> _Engine:
+        """From now on a runtime of this configuration. Raises what `Runtime` raises, and then
+        nothing has changed."""
+        previous, self._engine = self._engine, _Engine(config, SystemClock(), settings)
         previous.runtime.close()
-        return self._engine.runtime.metrics
+        _llm_metrics._look_at(self._engine.runtime.metrics)
+        return self._engine
 
     def _close(self) -> None:
         self._engine.runtime.close()
+
+
+def _raising(call_func: Callable[[], Any]) -> Callable[[], Any]:
+    """As `call_func`, but what N3 calls an error is raised, so that it is counted and not kept."""
+
+    def call() -> Any:
+        result = call_func()
+        if is_error(result):
+            raise _ErrorAnswer(result)
+        return result
+
+    return call
 
 
 class LLMMetrics:
@@ -216,9 +228,13 @@ def cached_llm_call(prompt: Any, model: str, params: Params, call_func: Callable
 
     As `Runtime.cached_llm_call`, on the runtime that `configure` made. Counts in `_llm_cache` and
     `_llm_metrics`: a hit with the time it took; an exception of `call_func` as a call and under
-    `errors`, and it propagates.
+    `errors`, and it propagates. An answer with `"status": "error"`, which N3 returns where it means
+    an exception, is counted as one, and handed on without being kept.
     """
-    return _llm_cache._ask(prompt, model, params, call_func)
+    try:
+        return _llm_cache._ask(prompt, model, params, call_func)
+    except _ErrorAnswer as error:
+        return error.result
 
 
 def configure(
@@ -233,19 +249,144 @@ def configure(
     nothing has changed.
     """
     config = Config.from_runtime_settings(runtime_settings, model_cache_config)
-    _llm_metrics._look_at(_llm_cache._replace(config))
+    _llm_cache._replace(config, runtime_settings)
 
 
-def __getattr__(name: str) -> Any:
-    if name.removeprefix("_") in _LATER:
-        raise AttributeError(f"{__name__}.{name} is not in this version")
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+def bind(package: str, config: Config | None = None) -> tuple[Any, Callable[[Any], None]]:
+    """`router, setup` for the file `custom/routes/custom_api.py` of a backend that N3 built:
+    `setup(app)` makes every model of it ask through headgate, and `router` has the two routes that
+    N3 does not generate. `package` is the file's `__package__`; `config` has providers, keys and
+    whatever else the backend's own settings do not say. What goes wrong is logged, then raised.
+    """
+    bound: tuple[Any, Callable[[Any], None]] = importlib.import_module("headgate.n3_bind").bound(
+        package, config, _llm_cache._replace
+    )
+    return bound
+
+
+# One line each: what generated backends call around the two objects.
+
+
+def get_llm_cache() -> LLMCache:
+    """The one cache, always the same object."""
+    return _llm_cache
+
+
+def clear_llm_cache() -> dict[str, Any]:
+    """Forgets every answer; returns the cache's numbers of before."""
+    numbers = _llm_cache.get_stats()
+    _llm_cache.clear()
+    return numbers
+
+
+def get_llm_metrics() -> LLMMetrics:
+    """The one set of numbers, always the same object."""
+    return _llm_metrics
+
+
+def record_llm_metrics(
+    model: str,
+    latency_ms: float,
+    tokens: int | None = None,
+    cached: bool = False,
+    error: str | None = None,
+) -> None:
+    """One call that ended, or with `error` one that failed so: that is a call, too."""
+    _llm_metrics.record_call(model, latency_ms, tokens or 0, cached)
+    if error:
+        _llm_metrics.record_error(model, error)
+
+
+def get_llm_stats() -> dict[str, Any]:
+    """What `_llm_metrics.get_stats` tells."""
+    return _llm_metrics.get_stats()
+
+
+def reset_llm_metrics() -> None:
+    """Forgets every number."""
+    _llm_metrics.reset()
+
+
+class LLMBatcher(Batcher):
+    """Asks the providers of the runtime that `bind` made, each prompt with its own parameters."""
+
+    def __init__(self, max_batch_size: int = 10, batch_timeout_ms: float = 50.0) -> None:
+        super().__init__(_ask_providers, max_batch_size, batch_timeout_ms)
+
+
+def _ask_providers(prompt: Any, model: str, params: Params, timeout_s: float) -> Any:
+    return _llm_cache._engine.ask(prompt, model, params, timeout_s)
+
+
+def get_llm_batcher() -> Batcher:
+    """The one batcher since `configure` or `bind`."""
+    return _llm_cache._engine.batcher
+
+
+def batched_llm_call(prompt: Any, model: str, params: Params, timeout: float = TIMEOUT_S) -> Any:
+    """The text of the model's answer, within `timeout` seconds."""
+    return get_llm_batcher().add_request(prompt, model, params, timeout)
+
+
+def get_batch_stats() -> dict[str, Any]:
+    """What the one batcher has counted."""
+    return get_llm_batcher().get_stats()
+
+
+def get_circuit_breaker(model: str) -> CircuitBreaker:
+    """The breaker of `model` since `configure` or `bind`, always the same."""
+    return _llm_cache._engine.breakers.of(model)
+
+
+def protected_llm_call(model: str, call_func: Callable[[], Any]) -> Any:
+    """What `call_func()` returns, or awaits to; raises CircuitBreakerError while it keeps
+    failing. An answer with `"status": "error"` is a failure."""
+    return get_circuit_breaker(model).call(call_func)
+
+
+def get_circuit_breaker_stats(model: str | None = None) -> dict[str, dict[str, Any]]:
+    """The numbers of one breaker, or of all, by model."""
+    return _llm_cache._engine.breakers.numbers(model)
+
+
+def reset_circuit_breaker(model: str) -> None:
+    """Closes the breaker of `model`."""
+    get_circuit_breaker(model).reset()
+
+
+def record_event(component: str, event: str, level: str, details: Any = None) -> None:
+    """One line in the log `headgate.n3`; an unknown level is "info"."""
+    number = logging.getLevelNamesMapping().get(str(level).upper(), logging.INFO)
+    logger.log(number, "%s.%s %s", component, event, details)
+
+
+_llm_cache = LLMCache()
+_llm_metrics = LLMMetrics()
+_llm_metrics._look_at(_llm_cache._engine.runtime.metrics)
+# A disk tier that `configure` opened is flushed when the program ends.
+atexit.register(_llm_cache._close)
 
 
 # As generated backends spell them.
 _CircuitBreaker = CircuitBreaker
 _CircuitBreakerError = CircuitBreakerError
+_CircuitState = CircuitState
+_LLMBatcher = LLMBatcher
 _LLMCache = LLMCache
 _LLMMetrics = LLMMetrics
+_batched_llm_call = batched_llm_call
 _cached_llm_call = cached_llm_call
+_clear_llm_cache = clear_llm_cache
 _configure = configure
+_get_batch_stats = get_batch_stats
+_get_circuit_breaker = get_circuit_breaker
+_get_circuit_breaker_stats = get_circuit_breaker_stats
+_get_llm_batcher = get_llm_batcher
+_get_llm_cache = get_llm_cache
+_get_llm_metrics = get_llm_metrics
+_get_llm_stats = get_llm_stats
+_protected_llm_call = protected_llm_call
+_record_event = record_event
+_record_llm_metrics = record_llm_metrics
+_reset_circuit_breaker = reset_circuit_breaker
+_reset_llm_metrics = reset_llm_metrics

@@ -178,9 +178,3 @@ def test_the_monitor_warns_of_few_hits(caplog: pytest.LogCaptureFixture) -> None
     monitor(1, lambda _: ask(1))
     warned = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
     assert warned == ["Low cache hit rate: 20.0%"]
-
-
-@pytest.mark.parametrize("name", ["LLMBatcher", "_LLMBatcher"])
-def test_what_the_seed_lists_for_later_says_that_it_is_not_here_yet(name: str) -> None:
-    with pytest.raises(AttributeError, match=f"{name} is not in this version"):
-        getattr(n3, name)

@@ -117,8 +117,17 @@ ROOMS = {
     "surfaces.dialect runtime admission config_file stream core types errors",
     # From a file that declares an app to the files of its backend; it asks nobody.
     "generate": "generate config_file core errors",
-    "n3": "runtime circuitbreaker invocation config metrics layers.settings stream core types "
+    # Answers put and taken by hand.
+    "shelf": "runtime invocation stream core types",
+    # Apps of N3; what joins their backends is loaded when `bind` asks for it.
+    "n3": "n3 runtime shelf circuitbreaker config metrics layers.settings stream types "
     "errors clock",
+    "n3_asking": "backend runtime errors",
+    "n3_llms": "n3_asking backend runtime errors",
+    "n3_bind": "n3_llms integrations.fastapi backend config config_file providers.settings types "
+    "errors",
+    # For frameworks; nothing of headgate needs them, but a bound backend has FastAPI.
+    "integrations": "backend runtime shelf config stream types errors",
     "demo": "demo surfaces runtime testing config providers.settings core types errors clock",
     # The names users import, resolved when first used.
     "": "runtime config circuitbreaker errors",
@@ -139,6 +148,9 @@ LIBRARIES = {
     "openai": "demo",
     # Of an extra: the grammar of programs.
     "lark": "generate.program",
+    # Of extras: the frameworks that are joined.
+    "fastapi": "integrations.fastapi",
+    "langchain_core": "integrations.langchain",
     "opentelemetry": "telemetry",
     # Of the SDKs; loaded when the first of them asks.
     "httpx2": "surfaces.transport",
