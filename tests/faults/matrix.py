@@ -59,6 +59,8 @@ MORE: dict[int, tuple[str, ...]] = {
 ELSEWHERE: dict[int, str] = {
     15: "faults/test_failover.py",
     18: "e2e/test_crowds.py",
+    39: "e2e/test_client_keys.py",
+    40: "e2e/test_key_budgets.py",
 }
 """Rows that are shown in another folder of tests, or in the file of another row."""
 
@@ -100,6 +102,8 @@ WITHOUT_NEIGHBOUR: dict[int, Apart] = {
     34: _own(8, why="a process with thousands of connections; its others are served meanwhile"),
     38: _own(8, 9, why="the healthy ones are the other deployments, over half an hour of "
              "virtual time: error rate and percentiles"),
+    39: _own(9, why="no provider fails: whose key is revoked is refused, others are not touched"),
+    40: _own(9, why="no provider fails: a budget is used up, and hits go on"),
     42: _own(9, why="the event loop itself stands still: nobody is served, nobody is blamed"),
 }  # fmt: skip
 """Rows whose tests judge points 8 and 9 themselves, as far as they have a meaning there."""
@@ -117,17 +121,19 @@ WITHOUT_LAB: dict[str, Apart] = {
     "faults/test_stampede.py": _own(9, 10, why="layers per target without a gateway, in several "
                                     "processes"),
     "faults/test_worker_crash.py": _own(1, 8, 9, why="workers are processes, and are killed"),
+    "e2e/test_client_keys.py": _own(1, 3, 7, why="gateways with keys of their own: status, whose "
+                                    "answer, and that no key is sent on"),
+    "e2e/test_key_budgets.py": _own(2, 5, why="gateways with keys of their own: what is spent is "
+                                    "what the ledger books, and what was reserved comes back"),
     "e2e/test_crowds.py": _own(1, 6, 10, why="a process of its own, for its memory, and for as "
                                "many connections as a machine has files"),
 }  # fmt: skip
 """Files of rows whose tests run without a laboratory."""
 
 _SHARED = "waits for the shared store"
-_LEDGER = "waits for keys, budgets and the ledger"
 _JOBS = "waits for durable batches"
 TO_COME: dict[int, str] = {
     **dict.fromkeys((25, 26, 27, 41), _SHARED),
-    **dict.fromkeys((39, 40), _LEDGER),
     21: _JOBS,
 }
 """Why there is no file yet."""

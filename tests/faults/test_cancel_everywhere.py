@@ -13,13 +13,15 @@ import openai
 import oracle
 import pytest
 from cancelling import BLOWS, Scene, Series, run
-from doors import IN_TIME, NO_STORE, Doors, doors
+from doors import IN_TIME, KEY, NO_STORE, Doors, doors
+from several import several
 from virtualtime import VirtualLoop
 
 from headgate.config import Config, ProviderConfig
 from headgate.errors import HeadgateError
-from headgate.layers.settings import CacheConfig
-from headgate.testing import Delay, End, FaultServer, Head, Stall, Usual
+from headgate.layers.settings import BreakerConfig, CacheConfig, RetryConfig
+from headgate.testing import Delay, End, FaultServer, Head, Stall, Status, Usual
+from headgate.types import Secret
 
 HONEST = (HeadgateError, OSError, openai.APIError)
 PAUSE = Delay(0.002)
@@ -140,6 +142,15 @@ STALLED: dict[str, Kind] = {
     ),
 }
 """Calls whose provider says nothing more from the middle on."""
+TWO: dict[str, Kind] = {
+    "whole": Kind(lambda on: scene(on.ask), (5, 1, 3, 3, 3)),
+    "streamed": Kind(lambda on: scene(streamed(on.ask)), (8, 2, 6, 6, 6)),
+    "follower of a stream": Kind(
+        lambda on: following(streamed(on.ask), streamed(on.ask)), (10, 2, 7, 7, 7)
+    ),
+    "gateway, streamed": Kind(lambda on: scene(streamed(on.knock)), (12, 4, 9, 9, 9)),
+}
+"""Calls that two deployments are asked for."""
 AWAY: dict[str, Kind] = {
     "callable": Kind(lambda on: scene(on.call), (2, 1, 0, 0, 2)),
     "callable above another": Kind(lambda on: scene(on.call_above_another), (4, 1, 0, 0, 3)),
@@ -179,6 +190,7 @@ def server() -> Iterator[FaultServer]:
             running.script(head, *IN_PIECES, model=model, times=None)
         running.script(Stall(at_byte=100), model="stalled", times=None)
         running.script(Stall(at_chunk=2), model="stalled stream", times=None)
+        running.script(Status(500), model="m1", times=None)
         running.script(*IN_PIECES, times=None)  # the last, as the first that fits is played
         yield running
 
@@ -210,6 +222,20 @@ def test_a_call_to_a_provider_that_stalls(
     # Else a stream is read on for the cache when its reader has left.
     config = openai_at(server, CacheConfig(finish_within=0))
     assert run(lambda: struck(config, server, stage, blow)) >= least
+
+
+def two_at(server: FaultServer) -> Config:
+    """Two deployments of `m`, the first of which fails."""
+    off = BreakerConfig(enabled=False)
+    retry = RetryConfig(budget_floor=100_000)
+    return several(server, 2, retry=retry, blocks={"breaker": off}, api_key=Secret(KEY))
+
+
+@everywhere(TWO)
+def test_a_call_that_goes_on_elsewhere(
+    server: FaultServer, stage: Any, blow: str, least: int
+) -> None:
+    assert run(lambda: struck(two_at(server), server, stage, blow)) >= least
 
 
 @everywhere(DISK)
