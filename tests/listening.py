@@ -10,7 +10,8 @@ from types import TracebackType
 from typing import Any, Self
 
 from dialects import PATHS
-from gates import JSON, Address, Got
+from gates import JSON, Address, Gate, Got
+from oracle import until
 from rawclient import NO_LINGER
 
 LONG_S = 20.0
@@ -100,8 +101,12 @@ class Posting(threading.Thread):
         return self._got
 
 
-def settle(gate: Address) -> None:
+def settle(gate: Address, calls: int = 0) -> None:
     """Returns when the gateway has read whatever was sent to it before: a server takes connections
-    and bytes in turn."""
+    and bytes in turn. Callers in threads of their own may not have sent anything yet: it is waited
+    for so many `calls` under way."""
+    if calls:
+        assert isinstance(gate, Gate)
+        until(lambda: gate.door.inside == calls, f"{calls} calls under way")
     for _ in range(3):
         assert gate.get("/healthz").status == 200

@@ -74,7 +74,7 @@ def test_every_problem_is_found_in_one_reading() -> None:
         ({"providers": {"p": {"apikey": "x"}}}, "unknown key; did you mean 'api_key'?"),
         ({"ttl": 1}, "unknown key here; it belongs to [cache]"),
         ({"cache": {"api_key": "x"}}, "unknown key here; it belongs to [providers.NAME]"),
-        ({"metrics": {"zzz": 1}}, "unknown key; known here: naming"),
+        ({"metrics": {"zzz": 1}}, "unknown key; known here: naming, otel"),
         ({"limits": {"queue": 1}}, "unknown key; did you mean 'queue_max'?"),
         (
             {"cache": {"models": {"gpt-4": {"1": {"ttl": 1}}}}},

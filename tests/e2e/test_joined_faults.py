@@ -168,7 +168,7 @@ def test_a_stream_that_breaks_after_its_first_content_breaks_for_all_of_them(
         ]
         begun = {listener.events(9) for listener in listeners}.pop()
         whole = Posting(gate, operation, question(operation))
-        settle(gate)
+        settle(gate, calls=11)
         pause.release()
         (said,) = {listener.rest() for listener in listeners}
     assert said.startswith(begun)

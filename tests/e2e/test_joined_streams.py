@@ -76,7 +76,7 @@ def test_whole_and_streamed_callers_share_one_live_stream(
     first = {listener.events(9) for listener in streams}
     assert len(first) == 1, "all of them have the beginning while the provider holds back the rest"
     wholes = [Posting(gate, operation, question(operation)) for _ in range(8)]
-    settle(gate)
+    settle(gate, calls=16)
     pause.release()
     (content,) = {listener.rest() for listener in streams}
     (body,) = {posting.got.body for posting in wholes}
@@ -97,7 +97,7 @@ def test_streamed_callers_share_a_whole_answer_that_is_under_way(
     server.wait_for_calls(1)
     wholes += [Posting(gate, operation, question(operation)) for _ in range(4)]
     streams = [listen(operation) for _ in range(5)]
-    settle(gate)
+    settle(gate, calls=10)
     server.release()
     (body,) = {posting.got.body for posting in wholes}
     made = stream_of(operation, body)
@@ -139,7 +139,7 @@ def test_each_joiner_gets_usage_only_if_it_asked_for_it(
         for listener in streams:
             listener.events(9)
         whole = Posting(gate, operation, question(operation))
-        settle(gate)
+        settle(gate, calls=5)
         pause.release()
         without, told, *again = (listener.rest() for listener in streams)
     assert again == [without, told]
@@ -167,7 +167,7 @@ def test_sdk_clients_that_join_read_the_same_events(
             target=lambda: whole.append(readers.WHOLE["created"](clients, operation, "q"))
         )
         asking.start()
-        settle(gate)
+        settle(gate, calls=5)
         pause.release()
         rest = [list(stream) for stream in streams]
         asking.join()
@@ -288,7 +288,7 @@ def test_the_tokens_are_booked_once(gate: Gate, server: FaultServer, listen: Lis
     for listener in streams:
         listener.events(9)
     wholes = [Posting(gate, "chat", question("chat")) for _ in range(5)]
-    settle(gate)
+    settle(gate, calls=10)
     pause.release()
     (content,) = {listener.rest() for listener in streams}
     usage = json.loads(whole_of("chat", content) or b"")["usage"]
