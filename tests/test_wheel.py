@@ -77,7 +77,8 @@ def test_a_generated_backend_passes_its_own_tests_beside_the_wheel(
     wheel.extractall(packages)
     (packages / "others.pth").write_text(sysconfig.get_path("purelib") + "\n")
     (tmp_path / "desk.ai").write_text(DESK)
-    variables = {name: text for name, text in os.environ.items() if name != "PYTHONPATH"}
+    ours = ("PYTHONPATH", "PYTEST_ADDOPTS")
+    variables = {name: text for name, text in os.environ.items() if name not in ours}
 
     def run(*words: str, folder: Path) -> str:
         ended = subprocess.run(
