@@ -60,7 +60,7 @@ class Address:
     def ask(
         self, method: str, path: str, body: bytes | None, headers: Mapping[str, str] | None = None
     ) -> Got:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         try:
             connection.request(method, path, body, dict(headers or {}))
             reply = connection.getresponse()
@@ -70,13 +70,13 @@ class Address:
             connection.close()
 
     def raw(self, *pieces: bytes) -> bytes:
-        """Everything the server answers to these bytes until it closes, or is silent for 1 s."""
+        """Everything the server answers to these bytes until it closes, or is silent for 3 s."""
         with socket.create_connection(("127.0.0.1", self.port), timeout=10) as connection:
             answer = b""
             try:
                 for piece in pieces:
                     connection.sendall(piece)
-                connection.settimeout(1.0)
+                connection.settimeout(3.0)
                 while block := connection.recv(65_536):
                     answer += block
             except (TimeoutError, ConnectionError):

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 import math
-import socket
+import re
 import statistics
 import subprocess
 import threading
@@ -35,6 +35,7 @@ MISSES = {"alpha": 100, "beta": 150}
 """Questions asked for the first time, by model; those of alpha are asked twice more."""
 MEDIAN_S = {"alpha": 0.15, "beta": 0.06}
 _SPREAD = 0.7
+_LISTENS = re.compile(r'msg="Listening on" address=127\.0\.0\.1:(\d+)')
 REFUSALS = 15
 FAILURES = 4
 WARM_UP = ("alpha", "beta", "gamma")
@@ -51,8 +52,6 @@ class Prometheus:
     """The process, with its files in `folder`, scraping one address."""
 
     def __init__(self, folder: Path, target: str) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self._url = f"http://127.0.0.1:{free.getsockname()[1]}"
         config = folder / "prometheus.yml"
         config.write_text(
             f"global: {{scrape_interval: {SCRAPE_S * 1000:.0f}ms, evaluation_interval: 1s}}\n"
@@ -64,9 +63,13 @@ class Prometheus:
         with self.log.open("wb") as output:
             self._process = subprocess.Popen(
                 ["prometheus", f"--config.file={config}", f"--storage.tsdb.path={folder / 'data'}",
-                 f"--web.listen-address={self._url.removeprefix('http://')}"],
+                 "--web.listen-address=127.0.0.1:0"],
                 stdout=output, stderr=subprocess.STDOUT,
             )  # fmt: skip
+        until(lambda: _LISTENS.search(self.log.read_text()) or self._process.poll() is not None)
+        found = _LISTENS.search(self.log.read_text())
+        assert found, self.log.read_text()
+        self._url = f"http://127.0.0.1:{found[1]}"
 
     def close(self) -> None:
         self._process.kill()

@@ -12,6 +12,7 @@ from typing import Any
 
 import openai
 import pytest
+from programs import until
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics
 from prometheus_client.parser import text_string_to_metric_families as prometheus
 
@@ -109,8 +110,7 @@ def test_a_running_call_finishes_after_sigterm_and_no_other_is_taken(
     asking.start()
     provider.wait_for_calls(1)
     process.running.send_signal(signal.SIGTERM)
-    while accepts(process.port):
-        pass
+    until(lambda: not accepts(process.port))
     provider.release()
     asking.join()
     assert answers[0].status == 200
