@@ -253,7 +253,7 @@ def test_an_error_instead_of_a_stream_passes_through(sdks: Sdks, provider: FakeP
 def test_a_stream_that_falls_silent_ends_with_an_error(
     open_gate_to: Callable[..., Any], provider: FakeProvider
 ) -> None:
-    clients = Sdks(open_gate_to(idle_timeout=1.0))
+    clients = Sdks(open_gate_to(idle_timeout=3.0))
     provider.script(Hang(after_bytes=borders("/v1/chat/completions")[0]))
     error = outcome_of(lambda: clients.stream("/v1/chat/completions"))
     clients.close()

@@ -213,13 +213,14 @@ def test_a_reader_that_has_gone_stops_nobody(as_json: Written) -> None:
 
 
 def test_at_the_end_everything_is_written_and_nothing_is_left_behind(as_json: Written) -> None:
-    handlers = list(logging.getLogger().handlers)
+    handlers, before = list(logging.getLogger().handlers), set(threading.enumerate())
     with as_json.lines() as lines:
         for number in range(2_000):
             lines.say(str(number))
     assert [one["message"] for one in as_json.documents] == [str(n) for n in range(2_000)]
     assert logging.getLogger().handlers == handlers
-    assert "headgate-log" not in {thread.name for thread in threading.enumerate()}
+    begun = {*threading.enumerate()} - before
+    assert "headgate-log" not in {thread.name for thread in begun}
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
