@@ -21,7 +21,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from gates import Address
+from gates import PATIENT, Address
 from programs import running, until
 
 from headgate.testing import Answer, FakeProvider
@@ -226,9 +226,10 @@ def last_s(prometheus: Prometheus) -> float:
 
 def _config(providers: dict[str, FakeProvider]) -> str:
     blocks = [
+        PATIENT,
         '[server]\nworkers = 2\nport = 0\n[cache]\npersist = true\npersist_path = "cache.db"\n'
-        "[limits]\nloop_lag_max = 600\n[retry]\nattempts = 2\nbackoff = 0.01\nbudget = 1.0\n"
-        "[prices.alpha]\ninput = 100\noutput = 200\n"
+        "[retry]\nattempts = 2\nbackoff = 0.01\nbudget = 1.0\n"
+        "[prices.alpha]\ninput = 100\noutput = 200\n",
     ]
     for model, provider in providers.items():
         blocks.append(f'[providers.{model}]\nbase_url = "{provider.base_url}"\n')

@@ -154,7 +154,11 @@ def test_without_a_sink_it_is_logged(caplog: pytest.LogCaptureFixture) -> None:
         gateway.came(100, errors=errors, hits=50)
         clock.advance(300)
         monitor.look()
-    lines = [(record.levelname, record.getMessage()) for record in caplog.records]
+    lines = [
+        (record.levelname, record.getMessage())
+        for record in caplog.records
+        if record.name == "headgate.monitor"
+    ]
     assert lines[1] == ("WARNING", "error rate 100.0% is above 5% (100 of 100 calls)")
     assert [level for level, _ in lines] == ["INFO", "WARNING", "INFO", "INFO"]
     assert lines[3] == ("INFO", "resolved: error rate")

@@ -173,7 +173,7 @@ def test_a_hang_lasts_until_the_client_leaves(
     provider.script(Hang(), Hang(after_bytes=10))
     for count in (1, 2):
         with pytest.raises(openai.APITimeoutError):
-            chat(client, timeout=httpx2.Timeout(10, read=0.05))
+            chat(client, timeout=httpx2.Timeout(30, read=0.5))
         provider.wait_for_abandoned(count)
     assert (provider.abandoned, len(provider.calls)) == (2, 2)
 

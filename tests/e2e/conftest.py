@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from gates import ONE_ATTEMPT, Address, Gate, providers_at
+from gates import ONE_ATTEMPT, PATIENT, Address, Gate, providers_at
 from programs import PROGRAM, SERVES, until
 
 from headgate.config import Config
@@ -121,7 +121,7 @@ def start_process(tmp_path: Path, provider: FakeProvider) -> Iterator[Callable[.
             f'[providers.anthropic]\nkind = "anthropic"\n'
             f'base_url = "{provider.anthropic_base_url}"\n'
         )
-        config_file.write_text(f"{toml}\n{blocks}", "utf-8")
+        config_file.write_text(f"{toml}\n{PATIENT}{blocks}", "utf-8")
         started.append(Process(config_file, tmp_path / f"log-{number}", environment))
         return started[-1]
 

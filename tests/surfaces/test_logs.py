@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from calling import Asker
+from gates import PATIENT
 from oracle import until
 from programs import running
 
@@ -227,7 +228,7 @@ def test_at_the_end_everything_is_written_and_nothing_is_left_behind(as_json: Wr
 def test_a_gateway_with_json_logs_prints_nothing_else(tmp_path: Path, workers: str) -> None:
     with FakeProvider() as provider:
         (tmp_path / "headgate.toml").write_text(
-            f'[providers.openai]\nbase_url = "{provider.base_url}"\napi_key = "{SECRET}"\n'
+            f'{PATIENT}[providers.openai]\nbase_url = "{provider.base_url}"\napi_key = "{SECRET}"\n'
         )
         words = ("serve", "--port", "0", "--log-format", "json", "--config", "headgate.toml")
         with running(*words, "--workers", workers, cwd=tmp_path) as gateway:
