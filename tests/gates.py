@@ -85,7 +85,7 @@ class Address:
 
     def raw(self, *pieces: bytes) -> bytes:
         """Everything the server answers to these bytes until it closes, or is silent for 3 s."""
-        with socket.create_connection(("127.0.0.1", self.port), timeout=10) as connection:
+        with socket.create_connection(("127.0.0.1", self.port), timeout=60) as connection:
             answer = b""
             try:
                 for piece in pieces:
@@ -157,7 +157,7 @@ class Gate(Address):
             running = [repr(task.get_coro()) for task in others]
             return [task for task in running if "Tiers._follow_for_ever" not in task]
 
-        return asyncio.run_coroutine_threadsafe(look(), self.loop).result(10)
+        return asyncio.run_coroutine_threadsafe(look(), self.loop).result(60)
 
     @contextmanager
     def blocked(self, at_least_s: float) -> Iterator[None]:
@@ -167,12 +167,12 @@ class Gate(Address):
         def stand_still() -> None:
             begun.set()
             started_s = time.monotonic()
-            ended.wait(20)
+            ended.wait(60)
             time.sleep(max(0.0, started_s + at_least_s - time.monotonic()))
 
         assert self._app.loop is not None
         self._app.loop.call_soon_threadsafe(stand_still)
-        begun.wait(10)
+        begun.wait(60)
         yield
         ended.set()
 

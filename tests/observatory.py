@@ -78,7 +78,7 @@ class Prometheus:
     def ask(self, path: str, **fields: str) -> Any:
         """The `data` of an answer of its API."""
         query = urllib.parse.urlencode(fields)
-        with urllib.request.urlopen(f"{self._url}/api/v1/{path}?{query}", timeout=20) as reply:
+        with urllib.request.urlopen(f"{self._url}/api/v1/{path}?{query}", timeout=60) as reply:
             return json.load(reply)["data"]
 
     def query(self, expression: str, at_s: float | None = None) -> list[dict[str, Any]]:

@@ -48,7 +48,7 @@ def ask(
     body = json.dumps({"model": "m", "messages": QUESTION}).encode() if method != "GET" else None
     request = urllib.request.Request(provider.base_url + path, body, method=method)
     try:
-        with urllib.request.urlopen(request, timeout=10) as reply:
+        with urllib.request.urlopen(request, timeout=60) as reply:
             return reply.status, reply.headers, reply.read()
     except urllib.error.HTTPError as error:
         with error:
@@ -286,7 +286,7 @@ def test_the_provider_serves_inside_its_with_block_only() -> None:
         url = provider.base_url
     assert len(provider.calls) == 1
     with pytest.raises(urllib.error.URLError):
-        urllib.request.urlopen(url, timeout=5)
+        urllib.request.urlopen(url, timeout=60)
 
 
 def test_close_breaks_off_what_hangs(client: openai.OpenAI) -> None:

@@ -36,7 +36,7 @@ class Wire:
         return self.plans.pop(0) if self.plans else WHOLE
 
     def connect(self) -> socket.socket:
-        return socket.create_connection(("127.0.0.1", self.server.port), timeout=10)
+        return socket.create_connection(("127.0.0.1", self.server.port), timeout=60)
 
     def ask(self, sent: bytes) -> bytes:
         """Everything the server says until it closes the connection."""

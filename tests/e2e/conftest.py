@@ -98,7 +98,7 @@ class Process(Address):
     def close(self) -> None:
         if self.running.poll() is None:
             self.running.kill()
-        self.running.wait(10)
+        self.running.wait(60)
 
     def _port(self) -> int:
         """Where it listens, once it says so."""

@@ -171,7 +171,7 @@ def test_no_credential_is_found_anywhere(tmp_path: Path, server: FaultServer) ->
             waiting.send(request(PATHS["chat"], f"authorization: Bearer {day.keys[0]}",
                                  body=b'{"model": "m", "messages": []}'))  # fmt: skip
             gateway.process.kill()
-            gateway.process.wait(20)
+            gateway.process.wait(60)
         server.release()
         keep(day, gateway, "killed")
     with day.serving("--workers", "2", "--log-format", "json") as gateway:

@@ -132,7 +132,7 @@ def test_an_answer_that_is_no_json_is_502_and_not_stored(
 def leave_early(gate: Any, provider: FakeProvider, body: bytes, calls: int) -> None:
     """Sends a call, waits until it is upstream, and hangs up."""
     head = f"POST {CHAT} HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}\r\n\r\n"
-    with socket.create_connection(("127.0.0.1", gate.port), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", gate.port), timeout=60) as connection:
         connection.sendall(head.encode() + body)
         provider.wait_for_calls(calls)
 

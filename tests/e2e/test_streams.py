@@ -103,7 +103,7 @@ def test_the_first_content_arrives_while_the_provider_still_holds_the_rest(
     gate = open_gate_to(cache=CacheConfig(finish_within=0))
     first = opening(path)
     provider.script(Hang(after_bytes=len(first)))
-    connection = http.client.HTTPConnection("127.0.0.1", gate.port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", gate.port, timeout=60)
     headers = {"content-type": "application/json"}
     connection.request("POST", path, json.dumps(BODIES[path]), headers)
     reply = connection.getresponse()

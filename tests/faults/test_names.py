@@ -37,7 +37,7 @@ class Service:
 
     def __call__(self, host: str, port: int, *_: object) -> list[Any]:
         self.asked.append(host)
-        self._speaks.wait(20)
+        self._speaks.wait(60)
         if self.is_down:
             raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (self.address, port))]

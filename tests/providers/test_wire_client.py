@@ -43,7 +43,7 @@ def on_wire(script: Script, act: Act, **settings: Any) -> Any:
 
     async def run() -> Any:
         wire = open_wire(ProviderConfig(**settings))
-        async with asyncio.timeout(20), RawServer(script) as server:
+        async with asyncio.timeout(60), RawServer(script) as server:
             try:
                 return await act(wire, server)
             finally:

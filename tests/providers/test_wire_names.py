@@ -20,7 +20,7 @@ def silent() -> Iterator[Any]:
     ended = threading.Event()
 
     def lookup(*_: object) -> Any:
-        ended.wait(20)
+        ended.wait(60)
         return HERE
 
     try:

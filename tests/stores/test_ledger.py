@@ -175,7 +175,7 @@ def test_a_kill_loses_nothing_that_was_acknowledged(path: Path) -> None:
         for _ in range(1 + seed % 5):
             acknowledged.update(map(int, process.stdout.readline().split()))
         process.kill()
-        acknowledged.update(map(int, _whole_lines(process.communicate(timeout=20)[0])))
+        acknowledged.update(map(int, _whole_lines(process.communicate(timeout=60)[0])))
         assert check(path) == "ok"
     found = [booked.row.cost_nanos for booked in written(path)]
     assert acknowledged <= set(found)

@@ -200,7 +200,7 @@ def test_opening_waits_for_who_holds_the_folder(file: DatabaseFile, path: Path) 
         opening = threads.submit(use, file)
         assert not path.exists()
         fcntl.flock(descriptor, fcntl.LOCK_UN)
-        assert opening.result(timeout=10) == (0, 0)
+        assert opening.result(timeout=60) == (0, 0)
     os.close(descriptor)
 
 

@@ -59,7 +59,7 @@ class Served(Address):
         self.life.handle_exit(number, None)
 
     def ended(self) -> bool:
-        self.thread.join(20)
+        self.thread.join(60)
         return not self.thread.is_alive()
 
 
