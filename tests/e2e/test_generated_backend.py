@@ -32,7 +32,7 @@ APP = (
     + 'llm "weak" { provider: "openai" model: "weak-1" }\n'
 )  # fmt: skip
 STREAM = {"accept": "text/event-stream"}
-_SERVES = re.compile(r"Uvicorn running on http://127\.0\.0\.1:(\d+)")
+_SERVES = re.compile(r"Uvicorn running on http://127\.0\.0\.1:(\d+)\s")
 
 
 class Service(Address):
