@@ -99,6 +99,8 @@ ROOMS = {
     "testing_steps": "testing_server providers.fake types",
     "faultserver": "faultserver testing_server testing_steps providers.fake core clock",
     "testing": "testing_server testing_steps faultserver core",
+    # Durable jobs: pure nouns and rules; what works them off stands on the runtime.
+    "jobs": "jobs core types errors clock",
     # What is counted, over all workers: they share a file of their own.
     "stores.numbers": "stores.sqlite_file core errors",
     "surfaces.counting": "runtime guards metrics config core",
