@@ -15,9 +15,9 @@ PINNED := $(PIP) --only-binary :all: --require-hashes -r
 UV ?= $(shell command -v uv || echo $(BIN)/uv)
 LOCK := $(UV) pip compile --quiet --generate-hashes --universal --no-header --python-version 3.11
 LOCK_ARGS ?=
-OTHERS := HEADGATE_LEGACY_PYTHON="$(CURDIR)/$(LEGACY)/bin/python" \
+PYTHONS := HEADGATE_LEGACY_PYTHON="$(CURDIR)/$(LEGACY)/bin/python" \
 	HEADGATE_FRAMEWORKS_PYTHON="$(CURDIR)/$(FRAMEWORKS)/bin/python"
-PYTEST := $(OTHERS) $(BIN)/python -m pytest
+PYTEST := $(PYTHONS) $(BIN)/python -m pytest
 PYTEST_ARGS ?=
 
 .PHONY: help
@@ -31,7 +31,7 @@ demo: .venv/demo.stamp ## watch a real workload become cheaper and faster (no ke
 .PHONY: test
 test: check $(OTHERS) ## check, then the whole suite; PYTEST_ARGS="-k word" narrows it
 	@scripts/debian-packages scripts/debian-packages.txt
-	$(OTHERS) $(BIN)/python scripts/run_suite.py -n auto $(PYTEST_ARGS)
+	$(PYTHONS) $(BIN)/python scripts/run_suite.py -n auto $(PYTEST_ARGS)
 
 .PHONY: test-full
 test-full: test ## as test, then with every sample, then thrice in Python's development mode

@@ -6,6 +6,7 @@ import asyncio
 import random
 import socket
 from collections.abc import Awaitable, Callable
+from contextlib import aclosing
 from typing import Any
 
 import pytest
@@ -29,11 +30,8 @@ from headgate.providers.wire_client import open_wire
 LIMITS = WireLimits(connect_s=20, first_byte_s=20, idle_s=20, total_s=20, reply_max_bytes=100_000)
 # One limit is short, so that no other can pass before it on a machine that is late.
 QUICK_TO_CONNECT = WireLimits(connect_s=0.1)
-QUICK = {
-    "first_token": WireLimits(first_byte_s=0.3),
-    "idle": WireLimits(idle_s=0.1),
-    "total": WireLimits(total_s=0.5),
-}
+QUICK = {"first_token": WireLimits(first_byte_s=0.3), "idle": WireLimits(idle_s=0.1),
+         "total": WireLimits(total_s=0.5)}  # fmt: skip
 
 Act = Callable[[Wire, RawServer], Awaitable[Any]]
 
@@ -84,13 +82,10 @@ def asking(
 
 
 async def unreachable(url: str, limits: WireLimits = LIMITS) -> UpstreamFailed:
-    wire = open_wire(ProviderConfig())
-    try:
+    async with aclosing(open_wire(ProviderConfig())) as wire:
         with pytest.raises(UpstreamFailed) as caught:
             await post(wire, url, limits)
         return caught.value
-    finally:
-        await wire.aclose()
 
 
 # Before anything is sent.
@@ -115,18 +110,16 @@ def test_a_connection_that_is_not_accepted_is_a_timeout_to_connect() -> None:
         listener.bind(("127.0.0.1", 0))
         listener.listen(0)
         waiting.connect(listener.getsockname())  # The queue has one place: packets of others drop.
-        error = asyncio.run(
-            unreachable(f"http://127.0.0.1:{listener.getsockname()[1]}", QUICK_TO_CONNECT)
-        )
+        port = listener.getsockname()[1]
+        error = asyncio.run(unreachable(f"http://127.0.0.1:{port}", QUICK_TO_CONNECT))
     assert isinstance(error, UpstreamTimeout)
     assert (error.stage, error.sent) == ("connect", False)
 
 
 def test_a_handshake_that_does_not_begin_is_a_timeout_to_connect() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        error = asyncio.run(
-            unreachable(f"https://127.0.0.1:{listener.getsockname()[1]}", QUICK_TO_CONNECT)
-        )
+        port = listener.getsockname()[1]
+        error = asyncio.run(unreachable(f"https://127.0.0.1:{port}", QUICK_TO_CONNECT))
     assert isinstance(error, UpstreamTimeout)
     assert (error.stage, error.sent) == ("connect", False)
 
