@@ -21,6 +21,7 @@ from typing import NamedTuple
 
 import pytest
 import uvicorn
+from gates import patient
 
 from headgate.config import Config, ProviderConfig
 from headgate.runtime import Runtime
@@ -33,7 +34,7 @@ SHELLS = ("console", "bash", "sh", "shell")
 # Programs that an example may use besides ours.
 PROGRAMS = {"git", "cd", "curl", "export", "pip", "python", "python3", "docker", "kill"}
 CREDENTIALS = {"OPENAI_API_KEY": "sk-example", "ANTHROPIC_API_KEY": "sk-ant-example"}
-PROGRAM_S = 60
+PROGRAM_S = 120
 
 
 class Example(NamedTuple):
@@ -108,7 +109,8 @@ def is_assignment(word: str) -> bool:
 def address() -> Iterator[str]:
     """Where a gateway answers that stands in front of the fake provider."""
     config = Config(providers={"fake": ProviderConfig(kind="fake")})
-    settings = uvicorn.Config(Gateway(Runtime(config)), lifespan="on", log_config=None)
+    gateway = Gateway(Runtime(patient(config)))
+    settings = uvicorn.Config(gateway, lifespan="on", log_config=None)
     server = uvicorn.Server(settings)
     with socket.create_server(("127.0.0.1", 0)) as door:
         thread = threading.Thread(target=server.run, args=([door],))

@@ -6,7 +6,6 @@ import asyncio
 import random
 import socket
 from collections.abc import Awaitable, Callable
-from contextlib import aclosing
 from typing import Any
 
 import pytest
@@ -29,9 +28,8 @@ from headgate.providers.wire_client import open_wire
 
 LIMITS = WireLimits(connect_s=20, first_byte_s=20, idle_s=20, total_s=20, reply_max_bytes=100_000)
 # One limit is short, so that no other can pass before it on a machine that is late.
-QUICK_TO_CONNECT = WireLimits(connect_s=0.1)
-QUICK = {"first_token": WireLimits(first_byte_s=0.3), "idle": WireLimits(idle_s=0.1),
-         "total": WireLimits(total_s=0.5)}  # fmt: skip
+QUICK = {"connect": WireLimits(connect_s=0.1), "first_token": WireLimits(first_byte_s=0.3),
+         "idle": WireLimits(idle_s=0.1), "total": WireLimits(total_s=0.5)}  # fmt: skip
 
 Act = Callable[[Wire, RawServer], Awaitable[Any]]
 
@@ -82,10 +80,13 @@ def asking(
 
 
 async def unreachable(url: str, limits: WireLimits = LIMITS) -> UpstreamFailed:
-    async with aclosing(open_wire(ProviderConfig())) as wire:
+    wire = open_wire(ProviderConfig())
+    try:
         with pytest.raises(UpstreamFailed) as caught:
             await post(wire, url, limits)
         return caught.value
+    finally:
+        await wire.aclose()
 
 
 # Before anything is sent.
@@ -110,16 +111,16 @@ def test_a_connection_that_is_not_accepted_is_a_timeout_to_connect() -> None:
         listener.bind(("127.0.0.1", 0))
         listener.listen(0)
         waiting.connect(listener.getsockname())  # The queue has one place: packets of others drop.
-        port = listener.getsockname()[1]
-        error = asyncio.run(unreachable(f"http://127.0.0.1:{port}", QUICK_TO_CONNECT))
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        error = asyncio.run(unreachable(url, QUICK["connect"]))
     assert isinstance(error, UpstreamTimeout)
     assert (error.stage, error.sent) == ("connect", False)
 
 
 def test_a_handshake_that_does_not_begin_is_a_timeout_to_connect() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-        error = asyncio.run(unreachable(f"https://127.0.0.1:{port}", QUICK_TO_CONNECT))
+        url = f"https://127.0.0.1:{listener.getsockname()[1]}"
+        error = asyncio.run(unreachable(url, QUICK["connect"]))
     assert isinstance(error, UpstreamTimeout)
     assert (error.stage, error.sent) == ("connect", False)
 
@@ -128,7 +129,7 @@ def test_a_call_beyond_the_bound_waits_for_a_connection_as_long_as_for_connectin
     async def act(wire: Wire, server: RawServer) -> None:
         first = await post(wire, server.url)
         with pytest.raises(UpstreamTimeout) as caught:
-            await post(wire, server.url, QUICK_TO_CONNECT)
+            await post(wire, server.url, QUICK["connect"])
         assert (caught.value.stage, caught.value.sent) == ("connect", False)
         waiting = asyncio.create_task(post(wire, server.url))
         await asyncio.sleep(0)
