@@ -64,7 +64,7 @@ def served(app: App, folder: Path, settings: str) -> Iterator[Service]:
             yield Service(_port_of(folder / "output", process), server)
         finally:
             process.terminate()
-            assert process.wait(20) in (0, -15)
+            assert process.wait(60) in (0, -15)
 
 
 def _port_of(log: Path, process: subprocess.Popen[bytes]) -> int:

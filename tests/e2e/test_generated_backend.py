@@ -211,7 +211,7 @@ def test_a_client_that_leaves_early_costs_no_second_call(service: Service) -> No
     server.script(Usual(0, 4), pause, Usual(4))
     before = len(server.calls)
     asked = {"prompt": "leave early"}
-    connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=20)
+    connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=60)
     headers = {**STREAM, "content-type": "application/json"}
     connection.request("POST", "/api/llm/fast", json.dumps(asked), headers)
     reply = connection.getresponse()
