@@ -42,6 +42,8 @@ ROOMS = {
     "ledger": "account stores.base core types clock",
     "reshape": "core stream types",
     "joining": "joining core stream types errors",
+    # What goes upstream for several calls is booked to each.
+    "joining.company": "joining account core stream types errors",
     # A store knows its promises, never another store.
     "stores.base": "core types",
     # It opens its file as the disk tier does, and says no where that one begins anew.
