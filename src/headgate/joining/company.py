@@ -18,6 +18,7 @@ from headgate.core.embedding_inputs import asked_in, has_company, joint_body, to
 from headgate.core.embedding_reply import Mismatch, put_together, taken_apart
 from headgate.core.idempotency import HEADER
 from headgate.errors import UpstreamGarbled
+from headgate.joining.parts import Part
 from headgate.joining.seats import Seat
 from headgate.stream import Whole
 from headgate.types import NO_CONTROLS, Call, Reply, Service, WireRequest
@@ -182,7 +183,7 @@ class Joint:
         usages = usage_parts(reply.usage, weights)
         for member, piece, usage in zip(members, pieces, usages, strict=True):
             verdict: Any = body.verdict and replace(body.verdict, usage=usage)
-            part = Whole(put_together([piece]), verdict)
+            part = Part(put_together([piece]), piece, verdict)
             member.tell(replace(reply, body=part, usage=usage))
 
     def _ended(self, task: asyncio.Task[None]) -> None:

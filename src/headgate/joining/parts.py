@@ -7,17 +7,36 @@ from collections.abc import Sequence
 from msgspec.structs import replace
 
 from headgate.core.apportion import Sums
-from headgate.core.embedding_reply import piece_in, put_together
+from headgate.core.embedding_reply import Piece, piece_in, put_together
+from headgate.core.verdict import Verdict
 from headgate.errors import UpstreamGarbled
 from headgate.stream import Whole
 from headgate.types import Call, Provenance, Reply
+
+
+class Part(Whole):
+    """The answer to one input, with what is known of it."""
+
+    __slots__ = ("piece",)
+
+    def __init__(self, content: bytes, piece: Piece, verdict: Verdict | None = None) -> None:
+        super().__init__(content, verdict)
+        self.piece = piece
+
+
+def piece_of(reply: Reply) -> Piece | None:
+    """The answer to one input that a reply is; None where it is none."""
+    body = reply.body
+    if isinstance(body, Part):
+        return body.piece
+    return piece_in(body.content) if isinstance(body, Whole) else None
 
 
 def whole_of_parts(call: Call, keys: Sequence[bytes], replies: Sequence[Reply]) -> Reply:
     """One reply to all inputs. What nobody was paid for is told to the account of the call."""
     pieces, usage, seen = [], Sums(), set[bytes]()
     for key, reply in zip(keys, replies, strict=True):
-        piece = piece_in(reply.body.content) if isinstance(reply.body, Whole) else None
+        piece = piece_of(reply)
         if piece is None:
             raise UpstreamGarbled("the provider's answer holds no vector for one of the inputs")
         pieces.append(piece)

@@ -15,11 +15,11 @@ from msgspec.structs import replace
 from headgate.clock import Clock
 from headgate.core.canonical import canonical
 from headgate.core.embedding_inputs import Inputs, asked_in, has_company, keys_of, tokens_of
+from headgate.core.embedding_reply import piece_in
 from headgate.core.freshness import age_s
-from headgate.joining.parts import whole_of_parts
+from headgate.joining.parts import Part, whole_of_parts
 from headgate.joining.seats import Party, Seat
 from headgate.stores.tiers import Tiers
-from headgate.stream import Whole
 from headgate.types import Call, Entry, Invocation, Layer, Provenance, Reply, Service
 
 _FAILS = 400
@@ -86,16 +86,21 @@ class _Parting:
             return {}
         entries = await self._tiers.find_all(parts)
         now_s = self._clock.epoch()
+        found = {key: _hit(entry, now_s) for key, entry in entries.items()}
         for part in parts:
-            part.seat.is_absent = part.key not in entries
-        return {key: _hit(entry, now_s) for key, entry in entries.items()}
+            part.seat.is_absent = found.get(part.key) is None
+        return {key: hit for key, hit in found.items() if hit is not None}
 
 
-def _hit(entry: Entry, now_s: float) -> Reply:
+def _hit(entry: Entry, now_s: float) -> Reply | None:
+    """None for an answer that is not to one input, which a provider gave all the same."""
+    piece = piece_in(entry.content)
+    if piece is None:
+        return None
     origin = Provenance(
         hit=True, age_s=age_s(entry, now_s), ttl_s=entry.expires_s - now_s, target=entry.target
     )
-    return Reply(entry.status, entry.headers, Whole(entry.content), entry.usage, origin)
+    return Reply(entry.status, entry.headers, Part(entry.content, piece), entry.usage, origin)
 
 
 async def _all(below: Service, calls: Sequence[Call]) -> dict[bytes, Reply]:
