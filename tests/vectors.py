@@ -28,7 +28,7 @@ from headgate.spending import reported_usage
 from headgate.stores.memory import MemoryStore
 from headgate.stores.tiers import Tiers
 from headgate.stream import Whole
-from headgate.types import EVERYTHING, Call, Controls, Entry, Provenance, Reply, WireRequest
+from headgate.types import EVERYTHING, Call, Controls, Entry, Provenance, Reply, Secret, WireRequest
 
 ALICE, BOB = "alice", "bob"
 _JSON = ((b"content-type", b"application/json"),)
@@ -100,12 +100,15 @@ class Upstream:
 
 
 class Scene:
-    """The layers above a target over one upstream. One per event loop."""
+    """The layers above a target over one upstream; `keyed`: it has a credential of its own. One per
+    event loop."""
 
-    def __init__(self, upstream: Upstream, blocks: Any = None, **batch: Any) -> None:
+    def __init__(
+        self, upstream: Upstream, blocks: Any = None, *, keyed: bool = True, **batch: Any
+    ) -> None:
         self.upstream = upstream
         self.clock = LoopClock()
-        providers = {"p": ProviderConfig(kind="fake")}
+        providers = {"p": ProviderConfig(api_key=Secret("sk-ours") if keyed else Secret(""))}
         self.config = Config(providers=providers, batch=BatchConfig(**batch), **(blocks or {}))
         self.metrics = Metrics()
         self.tiers = Tiers(MemoryStore(10_000), None, self.clock)

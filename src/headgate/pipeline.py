@@ -20,6 +20,7 @@ from headgate.core.hedging import HedgeSettings
 from headgate.core.microbatch import DELAY_MAX_S, BatchBounds
 from headgate.core.rate import RateSettings
 from headgate.guards import Guards, GuardSettings
+from headgate.joining.company import Mixing
 from headgate.joining.flight import Flight, FlightLimits
 from headgate.lanes import Lanes, TargetLimits
 from headgate.layers.attempt import attempt
@@ -177,7 +178,8 @@ def batched(
         config.limits.concurrency_max,
     )
     parted = inputs(tiers, clock, ignored_fields(config.cache))
-    joined = batch(bounds, clock, metrics.batches, mixes=settings.across_tenants)
+    keyed = frozenset(name for name, provider in config.providers.items() if provider.has_key)
+    joined = batch(bounds, clock, metrics.batches, Mixing(settings.across_tenants, keyed))
     return (
         front[0],
         Placed("inputs", parted, "above the cache: what it keeps is the answer to one input"),

@@ -7,7 +7,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Hashable, Sequence
 from contextvars import Context
-from typing import Any
+from typing import Any, NamedTuple
 
 from msgspec.structs import replace
 
@@ -21,7 +21,7 @@ from headgate.errors import UpstreamGarbled
 from headgate.joining.parts import Part
 from headgate.joining.seats import Seat
 from headgate.stream import Whole
-from headgate.types import NO_CONTROLS, Call, Reply, Service, WireRequest
+from headgate.types import NO_CONTROLS, Call, Reply, Route, Service, WireRequest
 
 _FAILS = 300
 _DIVIDES = frozenset({400, 413, 422})
@@ -40,16 +40,28 @@ def seated(call: Call) -> Seat:
     return seat
 
 
-def place_of(call: Call, mixes: bool) -> tuple[Hashable, Hashable]:
-    """Where a call leads, and which calls may go there with it: of the same tenant unless `mixes`,
-    with the same credential, and alike in everything but their inputs. Who pays out of a budget
-    pays for nobody else."""
-    request, client = _request(call), call.client
+class Mixing(NamedTuple):
+    """Whose calls may go together."""
+
+    across_tenants: bool = False
+    keyed: frozenset[str] = frozenset()
+    """Providers with a credential of their own: what clients send does not go there."""
+
+
+NOT_MIXED = Mixing()
+
+
+def place_of(call: Call, mixing: Mixing) -> tuple[Hashable, Hashable]:
+    """Where a call leads, and which calls may go there with it: of the same tenant unless tenants
+    are mixed, with one credential, and alike in everything but their inputs. Who pays out of a
+    budget pays for nobody else."""
+    request, client, mixes = _request(call), call.client, mixing.across_tenants
     whose = b"" if client is None or (mixes and client.purse is None) else client.id
-    place = (call.routes or call.target, request.credential)
-    known = call.inputs
-    company = known.company if mixes else known.prefix
-    return place, (company, call.model, whose, request.company, call.seat.terms)
+    routes = call.routes or (Route(call.target),)
+    is_keyed = all(route.target.provider in mixing.keyed for route in routes)
+    sent = b"" if is_keyed and request.send is None else request.credential
+    company = call.inputs.company if mixes else call.inputs.prefix
+    return (routes, sent), (company, sent, call.model, whose, request.company, call.seat.terms)
 
 
 def _request(call: Call) -> WireRequest:

@@ -15,7 +15,7 @@ from headgate.clock import Clock
 from headgate.core.microbatch import Arrival, Batch, BatchBounds, Station
 from headgate.core.tally_batches import Batches
 from headgate.errors import QueueFull
-from headgate.joining.company import Joint, Member, place_of, seated
+from headgate.joining.company import NOT_MIXED, Joint, Member, Mixing, place_of, seated
 from headgate.types import Call, Layer, Reply, Service
 
 _APART_S = 600.0
@@ -23,12 +23,11 @@ _APART_S = 600.0
 _APART_MAX = 1_000
 
 
-def batch(bounds: BatchBounds, clock: Clock, counts: Batches, *, mixes: bool = False) -> Layer:
-    """The layer; with `mixes` calls of different tenants go together. Raises QueueFull where too
-    many inputs wait already."""
+def batch(bounds: BatchBounds, clock: Clock, counts: Batches, mixing: Mixing = NOT_MIXED) -> Layer:
+    """The layer. Raises QueueFull where too many inputs wait already."""
 
     def layer(below: Service) -> Service:
-        batching = _Batching(below, bounds, clock, counts, mixes)
+        batching = _Batching(below, bounds, clock, counts, mixing)
 
         # No frame of its own for what is no embeddings call.
         def service(call: Call) -> Awaitable[Reply]:
@@ -41,13 +40,13 @@ def batch(bounds: BatchBounds, clock: Clock, counts: Batches, *, mixes: bool = F
 
 class _Batching:
     def __init__(
-        self, below: Service, bounds: BatchBounds, clock: Clock, counts: Batches, mixes: bool
+        self, below: Service, bounds: BatchBounds, clock: Clock, counts: Batches, mixing: Mixing
     ) -> None:
         self._below = below
         self._bounds = bounds
         self._clock = clock
         self._counts = counts
-        self._mixes = mixes
+        self._mixing = mixing
         self._stations: dict[Hashable, Station] = {}
         self._apart: dict[Hashable, float] = {}
         self._timers: dict[Hashable, asyncio.Handle] = {}
@@ -56,7 +55,7 @@ class _Batching:
     async def ask(self, call: Call) -> Reply:
         now_s = self._clock.monotonic()
         seat = seated(call)
-        place, name = place_of(call, self._mixes)
+        place, name = place_of(call, self._mixing)
         station = self._stations.get(place)
         if station is None:
             station = self._stations[place] = Station(self._bounds)
