@@ -11,7 +11,9 @@ def test_requests_calls_inputs_and_waits_are_counted() -> None:
     counts.sent("m", 33, [0.004] * 31 + [0.002])
     numbers = counts.numbers()
     assert (numbers["requests"], numbers["calls"], numbers["items"]) == (2, 33, 34)
-    assert (numbers["items_per_request"], numbers["largest"]) == (17, 33)
+    assert numbers["items_per_request"] == 17
+    counts.sent("other", 3, [0.0])
+    assert counts.numbers()["items"] == 37
     assert round(numbers["wait_avg_ms"], 3) == round((31 * 4 + 2) / 33, 3)
 
 

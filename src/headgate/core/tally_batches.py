@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from headgate.core.histogram import BOUNDS_MS, BUCKETS, COARSE
@@ -19,10 +19,10 @@ _SUMS = 4
 class ModelBatches:
     """Of one model."""
 
-    __slots__ = ("calls", "items", "largest", "requests", "sizes", "wait_us", "waits")
+    __slots__ = ("calls", "items", "requests", "sizes", "wait_us", "waits")
 
     def __init__(self) -> None:
-        self.requests = self.calls = self.items = self.largest = 0
+        self.requests = self.calls = self.items = 0
         self.wait_us = 0
         self.sizes = [0] * (len(SIZES) + 1)
         """Requests by the number of their inputs."""
@@ -55,24 +55,24 @@ class Batches:
         row.requests += 1
         row.calls += len(waited_s)
         row.items += items
-        row.largest = max(row.largest, items)
         row.sizes[bisect_left(SIZES, items)] += 1
         for wait_s in waited_s:
             row.wait_us += round(wait_s * _US_PER_S)
             row.waits[COARSE[bisect_left(BOUNDS_MS, wait_s * 1000)]] += 1
 
     def numbers(self) -> dict[str, Any]:
-        """The `batching` object: requests that went upstream, calls and inputs in them."""
-        rows = list(self.models.values())
-        requests, calls, items = (
-            sum(getattr(row, name) for row in rows) for name in ("requests", "calls", "items")
-        )
-        waited_s = sum(row.wait_us for row in rows) / _US_PER_S
-        return {
-            "requests": requests,
-            "calls": calls,
-            "items": items,
-            "items_per_request": items / requests if requests else 0.0,
-            "largest": max((row.largest for row in rows), default=0),
-            "wait_avg_ms": 1000 * waited_s / calls if calls else 0.0,
-        }
+        """As `numbers_of`, of this process."""
+        return numbers_of(row.vector() for row in list(self.models.values()))
+
+
+def numbers_of(vectors: Iterable[Sequence[int]]) -> dict[str, Any]:
+    """The `batching` object: requests that went upstream, the calls and the inputs in them."""
+    sums = [sum(column) for column in zip(*vectors, strict=True)] or [0] * _SUMS
+    requests, calls, items, wait_us = sums[:_SUMS]
+    return {
+        "requests": requests,
+        "calls": calls,
+        "items": items,
+        "items_per_request": items / requests if requests else 0.0,
+        "wait_avg_ms": wait_us / 1000 / calls if calls else 0.0,
+    }

@@ -24,6 +24,7 @@ from headgate.stream import Whole
 from headgate.types import NO_CONTROLS, Call, Reply, Route, Service, WireRequest
 
 _FAILS = 300
+_LENGTH = b"content-length"
 _DIVIDES = frozenset({400, 413, 422})
 """What a request may be refused with for the sake of one input, or of their number."""
 
@@ -68,6 +69,19 @@ def _request(call: Call) -> WireRequest:
     if not isinstance(call.request, WireRequest):
         raise TypeError("what a callable asks goes nowhere with others")
     return call.request
+
+
+def _rewritten(request: WireRequest, body: bytes, *, has_name: bool) -> WireRequest:
+    """The request with another body; where it is for several calls it has the name of none."""
+    headers = []
+    for name, value in request.headers:
+        low = name.lower()
+        if low == _LENGTH:
+            headers.append((name, b"%d" % len(body)))
+        elif has_name or low != HEADER:
+            headers.append((name, value))
+    name = request.name if has_name else b""
+    return replace(request, body=body, headers=tuple(headers), name=name)
 
 
 class Member:
@@ -136,20 +150,14 @@ class Joint:
         first, members = self._members[0].call, self._members
         party, request = first.seat.party, _request(first)
         is_whole = len(self._groups) == 1 and len(members) == (1 if party is None else party.size)
-        body = request.body
         if not (is_whole and len(members) == first.inputs.count):
-            body = joint_body(body, [member.call.seat.written for member in members])
+            body = joint_body(request.body, [member.call.seat.written for member in members])
+            request = _rewritten(request, body, has_name=len(self._groups) == 1)
+        call = replace(first, request=request, seat=None)
         if is_whole:
-            return replace(first, request=replace(request, body=body), seat=None), None
-        if len(self._groups) > 1:
-            # Each has a name of its own, which must not stand for all of them.
-            headers = tuple(one for one in request.headers if one[0].lower() != HEADER)
-            request = replace(request, headers=headers, name=b"")
+            return call, None
         account = self._account()
-        return replace(
-            first, request=replace(request, body=body), seat=None, account=account,
-            controls=NO_CONTROLS, patience=None,
-        ), account  # fmt: skip
+        return replace(call, account=account, controls=NO_CONTROLS, patience=None), account
 
     def _account(self) -> JointAccount | None:
         owners = [member.call.account for member in self._members]
