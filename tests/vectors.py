@@ -6,13 +6,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from limiting import LoopClock
 from msgspec.structs import replace
+from virtualtime import run
 
-from headgate.account import Account
 from headgate.admission import Admission
 from headgate.admission_head import read_head
 from headgate.config import Config, ProviderConfig
@@ -28,7 +28,7 @@ from headgate.spending import reported_usage
 from headgate.stores.memory import MemoryStore
 from headgate.stores.tiers import Tiers
 from headgate.stream import Whole
-from headgate.types import EVERYTHING, Call, Controls, Entry, Provenance, Reply, Secret, WireRequest
+from headgate.types import EVERYTHING, Call, Entry, Provenance, Reply, Secret, WireRequest
 
 ALICE, BOB = "alice", "bob"
 _JSON = ((b"content-type", b"application/json"),)
@@ -172,4 +172,22 @@ def vectors_of(given: Sequence[Any]) -> list[Any]:
 NO_STORE = (b"cache-control", b"no-store")
 NO_CACHE = (b"cache-control", b"no-cache")
 ONLY_CACHED = (b"cache-control", b"only-if-cached")
-__all__ = ["Account", "Controls"]
+
+Act = Callable[[Scene], Awaitable[None]]
+
+
+def play(act: Act, upstream: Upstream | None = None, **settings: Any) -> Scene:
+    """The scene after `act`, in virtual time."""
+
+    async def scene() -> Scene:
+        made = Scene(upstream or Upstream(), **settings)
+        await act(made)
+        # Whoever is still under way, for nobody, comes to an end.
+        await asyncio.sleep(10)
+        return made
+
+    return run(scene())[0]
+
+
+async def together(scene: Scene, *given: Any, **more: Any) -> list[list[Any]]:
+    return list(await asyncio.gather(*(scene.begin(item, **more) for item in given)))

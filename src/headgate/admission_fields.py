@@ -13,6 +13,7 @@ _CHOICES_MAX = 1_000
 
 
 def model_in(fields: dict[str, Any]) -> str:
+    """The model that is asked for, as it is spelt."""
     model = fields.get("model")
     if not isinstance(model, str) or not model:
         raise BadRequest('"model" must be a non-empty string', code="missing_model")
@@ -22,6 +23,7 @@ def model_in(fields: dict[str, Any]) -> str:
 
 
 def flag_in(fields: dict[str, Any], name: str) -> bool:
+    """Whether a field says true; absent and null say false."""
     value = fields.get(name)
     if value is not None and not isinstance(value, bool):
         raise BadRequest(f'"{name}" must be true or false')

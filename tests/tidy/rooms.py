@@ -33,6 +33,8 @@ ROOMS = {
     "lanes": "core errors clock",
     # What a call costs: its account, and the books of the process.
     "account": "trail core spending stream types",
+    # Of a request for several calls: it books each its part.
+    "account_joint": "account trail core types",
     "trail": "core types",
     # The log of calls: what happened to each, and why; it writes nothing.
     "calllog": "calllog account trail core stream types clock",
