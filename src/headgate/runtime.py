@@ -23,6 +23,7 @@ from headgate.decorating import decorated
 from headgate.guard_numbers import guard_numbers, left_alone
 from headgate.guards import Guards
 from headgate.invocation import Keys, Names, caller_loop, caller_thread
+from headgate.lanes import Lanes
 from headgate.layers.fill import Fill
 from headgate.metrics import Metrics
 from headgate.monitor import EVERY_S, Monitor, settings_of
@@ -304,16 +305,16 @@ class Runtime:
         """Breakers and gates of every target."""
         return self._parts.resilience.guards
 
+    @property
+    def lanes(self) -> Lanes:
+        """The places of every target; they belong to the home loop."""
+        return self._parts.limiting.lanes
+
     def clear(
-        self,
-        model: str | None = None,
-        namespace: str | None = None,
-        *,
-        tag: str | None = None,
-        older_than: float | None = None,
-        key: bytes | None = None,
-        dry_run: bool = False,
-    ) -> int:
+        self, model: str | None = None, namespace: str | None = None, *,
+        tag: str | None = None, older_than: float | None = None,
+        key: bytes | None = None, dry_run: bool = False,
+    ) -> int:  # fmt: skip
         """Removes stored answers from every tier: all, or those that every given condition selects.
         `older_than` in seconds; `key` 32 bytes. With `dry_run` they are only counted.
 

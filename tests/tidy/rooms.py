@@ -102,6 +102,9 @@ ROOMS = {
     "testing": "testing_server testing_steps faultserver core",
     # Durable jobs: pure nouns and rules; what works them off stands on the runtime.
     "jobs": "jobs core types errors clock",
+    "jobs.asking": "jobs runtime admission admission_head spending stream config core types errors",
+    "jobs.live": "jobs batching runtime core errors clock",
+    "jobs.runner": "jobs runtime core errors clock",
     # What is counted, over all workers: they share a file of their own.
     "stores.numbers": "stores.sqlite_file core errors",
     "surfaces.counting": "runtime guards metrics config core",
