@@ -53,7 +53,8 @@ ROOMS = {
     # A layer never imports another layer, nor a concrete store.
     # Fallback chooses targets, a second one too.
     "layers.fallback": "layers.hedge attempts guards core errors clock types",
-    "layers.settings": "layers.cache_settings core",
+    "layers.settings": "layers.cache_settings jobs.settings core",
+    "jobs.settings": "core",
     "layers.cache_settings": "core types",
     "layers": "account trail calllog ledger stores.base stores.tiers joining events attempts "
     "guards spending lanes reshape core stream metrics types errors clock",
