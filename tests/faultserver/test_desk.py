@@ -1,4 +1,4 @@
-"""The desk of the fault server: what is done although its answer is lost, and whose course it is."""
+"""The desk of the fault server: what is done although its answer is lost, and whose course."""
 
 from __future__ import annotations
 
