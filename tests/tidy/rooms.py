@@ -44,10 +44,12 @@ ROOMS = {
     "joining": "joining core stream types errors",
     # A store knows its promises, never another store.
     "stores.base": "core types",
-    # It opens its file as the disk tier does, and says no where that one begins anew.
-    "stores.ledger": "stores.base stores.ledger stores.sqlite_file core types errors clock",
+    # Files are opened in one place: where one is broken, some begin anew and others are kept.
+    "stores.database": "stores.database errors",
+    "stores.ledger": "stores.base stores.ledger stores.database core types errors clock",
     "stores": "stores.base stores.codec core types errors clock",
-    "stores.sqlite": "stores.base stores.codec stores.sqlite core types errors clock",
+    "stores.sqlite": "stores.base stores.codec stores.sqlite stores.database core types errors "
+    "clock",
     # A layer never imports another layer, nor a concrete store.
     # Fallback chooses targets, a second one too.
     "layers.fallback": "layers.hedge attempts guards core errors clock types",
@@ -55,8 +57,7 @@ ROOMS = {
     "layers.cache_settings": "core types",
     "layers": "account trail calllog ledger stores.base stores.tiers joining events attempts "
     "guards spending lanes reshape core stream metrics types errors clock",
-    # Client keys: their file is opened as the ledger's is.
-    "stores.keys": "stores.keys stores.sqlite_file core types errors clock",
+    "stores.keys": "stores.keys stores.database core types errors clock",
     "budgets": "stores.keys core errors clock",
     "clients": "budgets stores.keys admission_head config core types errors clock",
     "providers.settings": "core types",
@@ -73,6 +74,7 @@ ROOMS = {
     "portal": "stream types errors",
     "invocation": "portal config core types",
     "decorating": "invocation",
+    "batching": "",
     "routing": "config providers.settings types errors",
     "admission": "admission routing config layers.settings layers.cache_settings "
     "providers.settings core types errors",
@@ -91,9 +93,9 @@ ROOMS = {
     "pipeline config providers.settings providers.wire providers.wire_client stores.base "
     "stores.memory stores.sqlite stores.tiers types clock",
     # It makes the transport of the SDKs when one is asked for: no other room imports a surface.
-    "runtime": "decorating monitor runtime_numbers runtime_parts guard_numbers guards pipeline "
-    "admission invocation portal layers.cache layers.fill config metrics stream types errors clock "
-    "surfaces.transport",
+    "runtime": "batching decorating monitor runtime_numbers runtime_parts guard_numbers guards "
+    "pipeline admission invocation portal layers.cache layers.fill config metrics stream types "
+    "errors clock surfaces.transport",
     # For users' own tests; nothing of headgate needs them.
     "testing_server": "types",
     "testing_steps": "testing_server providers.fake types",
@@ -103,8 +105,11 @@ ROOMS = {
     "jobs": "jobs core types errors clock",
     "jobs.limits_settings": "core",
     "jobs.limits": "jobs providers.settings core",
+    "jobs.asking": "jobs runtime admission admission_head spending stream config core types errors",
+    "jobs.live": "jobs batching runtime core errors clock",
+    "jobs.runner": "jobs runtime core errors clock",
     # What is counted, over all workers: they share a file of their own.
-    "stores.numbers": "stores.sqlite_file core errors",
+    "stores.numbers": "stores.database core errors",
     "surfaces.counting": "runtime guards metrics config core",
     "surfaces.numbers": "surfaces runtime stores.numbers core errors",
     "surfaces.exposition": "surfaces stores.numbers core",
@@ -124,7 +129,7 @@ ROOMS = {
     # Answers put and taken by hand.
     "shelf": "runtime invocation stream core types",
     # Apps of N3; what joins their backends is loaded when `bind` asks for it.
-    "n3": "n3 runtime shelf circuitbreaker config metrics layers.settings stream types "
+    "n3": "n3 runtime batching shelf circuitbreaker config metrics layers.settings stream types "
     "errors clock",
     "n3_asking": "backend runtime errors",
     "n3_llms": "n3_asking backend runtime errors",
