@@ -144,10 +144,11 @@ class Asker:
         """Waits for the table of prices where it must: what is asked then has its price."""
         await self._runtime.off_loop(lambda: self._runtime.ledger.resolved_price(target))
 
-    def has_spare(self, question: Question) -> bool:
-        """Whether the target of this line has places and rate that others leave unused."""
+    def has_spare(self, question: Question, begun: int) -> bool:
+        """Whether the target of this line has places and rate that others leave unused, when
+        `begun` lines are on their way to it."""
         target, now_s = question.plan.target, self._runtime.clock.monotonic()
-        return self._runtime.lanes.has_spare(target.provider, target.model, now_s)
+        return self._runtime.lanes.has_spare(target.provider, target.model, begun, now_s)
 
     def _stored(self, item: Item, entry: Entry) -> Settled:
         price = self._runtime.ledger.price(entry.target)
