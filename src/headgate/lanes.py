@@ -56,8 +56,8 @@ class Lane:
         return not busy and self.rate.is_idle(now_s)
 
     def has_spare(self, begun: int, now_s: float) -> bool:
-        """Whether there is room for one more that can wait, of whom `begun` are on their way: nobody
-        else waits, and of places and rate others find at least half."""
+        """Whether there is room for one more that can wait, of whom `begun` are on their way:
+        nobody else waits, and of places and rate others find at least half."""
         inside = self.concurrency
         is_free = not self._turns and max(inside.in_flight, begun) * 2 < inside.limit
         return is_free and self.rate.has_spare(now_s)
@@ -179,8 +179,8 @@ class Lanes:
         return None if lanes is None else lanes.get((model, credential), now_s)
 
     def has_spare(self, provider: str, model: str, begun: int, now_s: float) -> bool:
-        """Whether every lane to this deployment has room for one more that can wait, of whom `begun`
-        are on their way."""
+        """Whether every lane to this deployment has room for one more that can wait, of whom
+        `begun` are on their way."""
         lanes = self._of.get(provider)
         if lanes is None:
             return True

@@ -32,7 +32,11 @@ def test_every_line_is_asked_once_and_its_answer_kept(server: FaultServer, tmp_p
             ended = open_shop.ended(job)
             for number in range(250):
                 settled = ended[f"r{number}"]
-                assert (settled.status_code, settled.lane, settled.target) == (200, LIVE, "openai/m")
+                assert (settled.status_code, settled.lane, settled.target) == (
+                    200,
+                    LIVE,
+                    "openai/m",
+                )
                 said = json.loads(settled.body)
                 assert said["model"] == "m"
             billed = server.bill()
@@ -310,9 +314,7 @@ def test_half_of_the_places_of_a_target_are_left_to_others(
     asyncio.run(run())
 
 
-def test_half_of_a_minutes_requests_are_left_to_others(
-    server: FaultServer, tmp_path: Path
-) -> None:
+def test_half_of_a_minutes_requests_are_left_to_others(server: FaultServer, tmp_path: Path) -> None:
     config = config_at(server)
     openai = ProviderConfig(base_url=server.base_url, requests_per_minute=20)
     config = Config(providers={**config.providers, "openai": openai})
@@ -391,9 +393,11 @@ def test_an_answer_of_a_gateway_without_credentials_answers_a_job_of_this_machin
 
 
 def test_a_whole_answer_is_kept_as_it_came(server: FaultServer, tmp_path: Path) -> None:
-    body = json.dumps({"id": "x", "object": "chat.completion", "model": "m", "choices": [
-        {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "é\n"}}
-    ], "usage": {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}}, indent=2)  # fmt: skip
+    message = {"role": "assistant", "content": "é\n"}
+    choices = [{"index": 0, "finish_reason": "stop", "message": message}]
+    usage = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}
+    said = {"id": "x", "object": "chat.completion", "model": "m", "choices": choices}
+    body = json.dumps({**said, "usage": usage}, indent=2)
     server.script(Answer(body=body))
 
     async def run() -> bytes:
