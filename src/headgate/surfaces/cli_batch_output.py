@@ -5,7 +5,6 @@ one step, and never over something else.
 from __future__ import annotations
 
 import os
-
 from collections.abc import Iterable
 from contextlib import suppress
 from itertools import zip_longest
@@ -16,7 +15,6 @@ from headgate.errors import ConfigError, HeadgateError, Problem
 from headgate.jobs.base import JobStore
 from headgate.jobs.model import Job
 from headgate.surfaces.result_lines import openai_line
-
 
 
 def check(out: Path) -> Path:

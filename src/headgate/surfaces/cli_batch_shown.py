@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from headgate.core.money import NANOS_PER_DOLLAR, dollars
-from headgate.jobs.model import Job, LineProblem, Shard
+from headgate.jobs.lines import Checked
+from headgate.jobs.model import Job, Shard
 from headgate.jobs.states import FAILED, JOB_ENDS, TERMINAL
+from headgate.surfaces.cli_ledger import moment
 from headgate.surfaces.result_lines import GOOD
 from headgate.types import NO_USAGE, Usage
 
-PROBLEMS_MAX = 100
 COLUMNS = ("id", "state", "done", "lines", "not answered", "dollars", "created", "out")
 
 
@@ -96,18 +96,16 @@ def as_json(job: Job, usage: Usage = NO_USAGE, shards: Sequence[Shard] = ()) -> 
     }  # fmt: skip
 
 
-def problems_in_words(name: str, problems: Sequence[LineProblem]) -> list[str]:
+def problems_in_words(name: str, checked: Checked) -> list[str]:
     """A line for each of the first hundred, as compilers write them."""
-    shown = [
+    lines = [
         f"{name}:{one.line}: {one.message}" if one.line else f"{name}: {one.message}"
-        for one in problems[:PROBLEMS_MAX]
+        for one in checked.problems
     ]
-    return [*shown, f"{name}: refused, nothing was sent: correct the lines above"]
-
-
-def moment(at_s: float) -> str:
-    """A time for people, in UTC."""
-    return datetime.datetime.fromtimestamp(at_s, datetime.UTC).strftime("%Y-%m-%d %H:%M:%S")
+    more = checked.problem_count - len(checked.problems)
+    if more:
+        lines.append(f"{name}: and {more:,} lines more")
+    return [*lines, f"{name} was refused: nothing was sent, and nothing written"]
 
 
 def _in_words(counts: Mapping[str, int]) -> str:
