@@ -23,12 +23,13 @@ from headgate.core.units import parse_duration
 from headgate.errors import ConfigError, Problem
 from headgate.jobs.failpoints import reach
 from headgate.jobs.model import LIVE, Job, JobOptions
-from headgate.jobs.states import JOB_CANCELLED, JOB_ENDS
+from headgate.jobs.states import CANCELLING, JOB_CANCELLED, JOB_ENDS
 from headgate.stores.jobs import JobsFile
 from headgate.surfaces import cli_batch_output as output
 from headgate.surfaces import cli_batch_shown as shown
 from headgate.surfaces import terminal
 from headgate.surfaces.cli_batch_input import Input, read_input
+from headgate.surfaces.cli_batch_lock import held
 from headgate.surfaces.cli_batch_plan import (
     PLAN_COLUMNS,
     Part,
@@ -37,8 +38,9 @@ from headgate.surfaces.cli_batch_plan import (
     plan_in_rows,
     plan_in_words,
 )
-from headgate.surfaces.cli_batch_work import work
+from headgate.surfaces.cli_batch_work import wait, work
 from headgate.surfaces.cli_config import ConfigOption, JsonOption
+from headgate.types import Usage
 
 _FAILED, _WRONG, _INTERRUPTED = 1, 2, 130
 _SHOWN = 20
@@ -112,11 +114,15 @@ def status(
             _tell_one(store, _known(store, job), as_json=as_json)
         return
     found: list[Job] = []
+    usages: list[Usage] = []
     if Path(settings.batch.jobs.path).exists():
         with _opened(settings) as store:
             found = store.jobs(_TENANT, limit=_SHOWN)
+            usages = [store.usage(one.id) for one in found]
     if as_json:
-        terminal.emit_json({"jobs": [shown.as_json(one) for one in found]})
+        terminal.emit_json(
+            {"jobs": [shown.as_json(*each) for each in zip(found, usages, strict=True)]}
+        )
     else:
         terminal.table("", shown.COLUMNS, [shown.row(one) for one in found])
 
@@ -144,12 +150,18 @@ def _work(
     settings: Config, store: JobsFile, job: Job, config: Path | None, *, as_json: bool
 ) -> None:
     """Works on a job that may have ended already, and ends the program as it ended."""
-    interrupted = False
-    if job.state not in JOB_ENDS:
-        job, interrupted = work(settings, store, job.id)
-    is_done = job.state in JOB_ENDS
-    if is_done and job.options.out:
-        output.write(store, job, Path(job.options.out))
+    if job.state == CANCELLING:
+        # Another process may be at it: it ends the job, and writes the results.
+        job = wait(store, job.id)
+    with held(store.path, job.id) as is_ours:
+        if not is_ours:
+            terminal.fail(f"another process works on {job.id}; see headgate batch status")
+        interrupted = False
+        if job.state not in JOB_ENDS:
+            job, interrupted = work(settings, store, job.id)
+        is_done = job.state in JOB_ENDS
+        if is_done and job.options.out:
+            output.write(store, job, Path(job.options.out))
     _tell_one(store, job, as_json=as_json)
     if not is_done:
         named = f" --config {config}" if config else ""

@@ -96,15 +96,8 @@ def plan_in_rows(parts: list[Part]) -> list[tuple[object, ...]]:
 
 
 PLAN_COLUMNS = (
-    "model",
-    "target",
-    "asked",
-    "tokens in",
-    "out at most",
-    "lane",
-    "batches",
-    "dollars",
-)
+    "model", "target", "asked", "tokens in", "out at most", "lane", "batches", "dollars",
+)  # fmt: skip
 
 
 def plan_in_words(checked: Checked, parts: list[Part]) -> list[str]:

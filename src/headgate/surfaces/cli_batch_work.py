@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import signal
+import time
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -20,16 +21,17 @@ from headgate.errors import HeadgateError
 from headgate.jobs.base import JobStore
 from headgate.jobs.live import LiveSettings
 from headgate.jobs.model import Job
-from headgate.jobs.runner import LEASE_S, Runner, RunnerSettings
+from headgate.jobs.runner import Runner, RunnerSettings
 from headgate.jobs.states import JOB_ENDS
 from headgate.runtime import Runtime
+from headgate.stores.jobs import JobsFile
 from headgate.surfaces import cli_batch_shown as shown
 from headgate.surfaces import terminal
+from headgate.surfaces.cli_batch_lock import is_free
 
 _LOOK_S = 0.5
-_CLAIM_AGAIN_S = 0.25
-_CLAIM_WAIT_S = LEASE_S + 5.0
-"""A process that was killed holds its job for so long after its last sign of life."""
+_OWNER = "command-line"
+"""Of every job that is worked on here: `cli_batch_lock` lets one process at a time."""
 _COLLECT_EVERY = 10_000
 """As in `headgate serve`: objects more than there were, after which Python looks for cycles."""
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -43,12 +45,22 @@ class Worked(NamedTuple):
 
 
 def work(config: Config, store: JobStore, job_id: str) -> Worked:
-    """Works on a job of `store`. Raises HeadgateError where somebody else does, or it was taken
-    away."""
+    """Works on a job of `store` that this process holds the lock of. Raises HeadgateError where it
+    cannot go on."""
     gc.freeze()
     gc.set_threshold(_COLLECT_EVERY, *gc.get_threshold()[1:])
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as loop:
         return loop.run(_Work(config, store, job_id).run())
+
+
+def wait(store: JobsFile, job_id: str) -> Job:
+    """Waits until nobody works on a job any more, and tells how far it is meanwhile."""
+    job = _job(store, job_id)
+    with terminal.meter(job.total, job_id) as update:
+        while not is_free(store.path, job_id):
+            _tell(store, job_id, update)
+            time.sleep(_LOOK_S)
+    return _job(store, job_id)
 
 
 class _Work:
@@ -58,11 +70,12 @@ class _Work:
 
     async def run(self) -> Worked:
         loop = asyncio.get_running_loop()
-        settings = RunnerSettings(LiveSettings(self._config.batch.jobs.concurrency))
+        live = LiveSettings(self._config.batch.jobs.concurrency)
+        settings = RunnerSettings(live, owner=_OWNER)
         async with Runtime(self._config) as runtime:
             runtime.adopt(loop)
             runner = Runner(runtime, self._store, SystemClock(), settings)
-            task = asyncio.ensure_future(self._claimed(runner))
+            task = asyncio.ensure_future(runner.run(self._job_id))
             for number in _SIGNALS:
                 loop.add_signal_handler(number, self._interrupt, runner, task)
             try:
@@ -73,7 +86,7 @@ class _Work:
                 await asyncio.to_thread(runner.close)
         return Worked(job, bool(self._signals) and job.state not in JOB_ENDS)
 
-    def _interrupt(self, runner: Runner, task: asyncio.Task[None]) -> None:
+    def _interrupt(self, runner: Runner, task: asyncio.Task[Job | None]) -> None:
         self._signals += 1
         if self._signals > 1:
             task.cancel()
@@ -82,22 +95,9 @@ class _Work:
         under_way = "waiting for the lines that are under way; once more leaves them"
         terminal.warn(f"stopping: {under_way}")
 
-    async def _claimed(self, runner: Runner) -> None:
-        """Runs the job as soon as it is free: whoever was killed still holds it for a moment."""
-        waited_s = 0.0
-        while await runner.run(self._job_id) is None and not self._signals:
-            if (await self._job()).state in JOB_ENDS:
-                return
-            if waited_s >= _CLAIM_WAIT_S:
-                raise HeadgateError(f"another process works on {self._job_id}")
-            if not waited_s:
-                terminal.warn(f"another process has {self._job_id}; waiting until it gives it up")
-            waited_s += _CLAIM_AGAIN_S
-            await asyncio.sleep(_CLAIM_AGAIN_S)
-
-    async def _followed(self, task: asyncio.Task[None]) -> Job:
+    async def _followed(self, task: asyncio.Task[Job | None]) -> Job:
         """The job at the end of the task, and its progress until then."""
-        job = await self._job()
+        job = await asyncio.to_thread(_job, self._store, self._job_id)
         with terminal.meter(job.total, job.id) as update:
             while not task.done():
                 await self._tell(update)
@@ -108,13 +108,17 @@ class _Work:
         return job
 
     async def _tell(self, update: Callable[[int, str], None]) -> Job:
-        job = await self._job()
-        usage = await asyncio.to_thread(self._store.usage, self._job_id)
-        update(shown.done_in(job.counts), shown.told(job, usage))
-        return job
+        return await asyncio.to_thread(_tell, self._store, self._job_id, update)
 
-    async def _job(self) -> Job:
-        job = await asyncio.to_thread(self._store.job, self._job_id, None)
-        if job is None:
-            raise HeadgateError(f"{self._job_id} was removed meanwhile")
-        return job
+
+def _tell(store: JobStore, job_id: str, update: Callable[[int, str], None]) -> Job:
+    job = _job(store, job_id)
+    update(shown.done_in(job.counts), shown.told(job, store.usage(job_id)))
+    return job
+
+
+def _job(store: JobStore, job_id: str) -> Job:
+    job = store.job(job_id, None)
+    if job is None:
+        raise HeadgateError(f"{job_id} was removed meanwhile")
+    return job
