@@ -7,6 +7,7 @@ nobody closes, a field that comes twice.
 from __future__ import annotations
 
 import re
+
 from headgate.errors import BadRequest
 
 PARTS_MAX = 16

@@ -143,13 +143,15 @@ def cancel(job: _JobArgument, config: ConfigOption = None, as_json: JsonOption =
             raise _unknown(job)
         if known.state in JOB_ENDS and known.state != JOB_CANCELLED:
             terminal.fail(f"{job} has ended already: {known.state}")
-        _work(settings, store, known, config, as_json=as_json)
+        _work(settings, store, known, config, as_json=as_json, to_end_it=True)
 
 
 def _work(
-    settings: Config, store: JobsFile, job: Job, config: Path | None, *, as_json: bool
-) -> None:
-    """Works on a job that may have ended already, and ends the program as it ended."""
+    settings: Config, store: JobsFile, job: Job, config: Path | None, *, as_json: bool,
+    to_end_it: bool = False,
+) -> None:  # fmt: skip
+    """Works on a job that may have ended already, and ends the program as it ended; `to_end_it`:
+    lines without an answer are what was wanted."""
     if job.state == CANCELLING:
         # Another process may be at it: it ends the job, and writes the results.
         job = wait(store, job.id)
@@ -167,7 +169,7 @@ def _work(
         named = f" --config {config}" if config else ""
         terminal.warn(f"not done: go on with: headgate batch resume {job.id}{named}")
         sys.exit(_INTERRUPTED if interrupted else _FAILED)
-    if shown.bad_in(job.counts) and job.state != JOB_CANCELLED:
+    if shown.bad_in(job.counts) and not to_end_it:
         sys.exit(_FAILED)
 
 

@@ -24,8 +24,12 @@ def check(out: Path) -> Path:
         raise _refused(f"{out} is there already: name a new file, or move that one away")
     if not place.parent.is_dir():
         raise _refused(f"there is no folder {place.parent}")
-    if not os.access(place.parent, os.W_OK | os.X_OK):
-        raise _refused(f"{place.parent} cannot be written to")
+    part = _beside(place)
+    try:
+        part.open("xb").close()
+        part.unlink()
+    except OSError as error:
+        raise _refused(f"{place.parent} cannot be written to: {error.strerror}") from None
     return place
 
 
@@ -36,7 +40,7 @@ def write(store: JobStore, job: Job, out: Path) -> None:
         if _holds(out, (openai_line(job.id, row) for row in store.results(job.id))):
             return
         raise HeadgateError(f"{out} is there already and is not the output of {job.id}")
-    part = out.with_name(f".{out.name}.{secret_bytes(4).hex()}.part")
+    part = _beside(out)
     try:
         with part.open("xb") as opened:
             for row in store.results(job.id):
@@ -47,6 +51,10 @@ def write(store: JobStore, job: Job, out: Path) -> None:
     finally:
         with suppress(FileNotFoundError):
             part.unlink()
+
+
+def _beside(out: Path) -> Path:
+    return out.with_name(f".{out.name[:100]}.{secret_bytes(4).hex()}.part")
 
 
 def _move(part: Path, out: Path) -> None:

@@ -29,6 +29,7 @@ from headgate.surfaces import cli_batch_shown as shown
 from headgate.surfaces import terminal
 from headgate.surfaces.cli_batch_lock import is_free
 
+_LABEL = "asking"
 _LOOK_S = 0.5
 _OWNER = "command-line"
 """Of every job that is worked on here: `cli_batch_lock` lets one process at a time."""
@@ -47,16 +48,19 @@ class Worked(NamedTuple):
 def work(config: Config, store: JobStore, job_id: str) -> Worked:
     """Works on a job of `store` that this process holds the lock of. Raises HeadgateError where it
     cannot go on."""
-    gc.freeze()
-    gc.set_threshold(_COLLECT_EVERY, *gc.get_threshold()[1:])
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as loop:
-        return loop.run(_Work(config, store, job_id).run())
+    before = gc.get_threshold()
+    gc.set_threshold(_COLLECT_EVERY, *before[1:])
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as loop:
+            return loop.run(_Work(config, store, job_id).run())
+    finally:
+        gc.set_threshold(*before)
 
 
 def wait(store: JobsFile, job_id: str) -> Job:
     """Waits until nobody works on a job any more, and tells how far it is meanwhile."""
     job = _job(store, job_id)
-    with terminal.meter(job.total, job_id) as update:
+    with terminal.meter(job.total, _LABEL) as update:
         while not is_free(store.path, job_id):
             _tell(store, job_id, update)
             time.sleep(_LOOK_S)
@@ -98,7 +102,7 @@ class _Work:
     async def _followed(self, task: asyncio.Task[Job | None]) -> Job:
         """The job at the end of the task, and its progress until then."""
         job = await asyncio.to_thread(_job, self._store, self._job_id)
-        with terminal.meter(job.total, job.id) as update:
+        with terminal.meter(job.total, _LABEL) as update:
             while not task.done():
                 await self._tell(update)
                 await asyncio.wait([task], timeout=_LOOK_S)

@@ -99,7 +99,7 @@ def meter(total: int, label: str) -> Iterator[Callable[[int, str], None]]:
         return
     bars = importlib.import_module("rich.progress")
     columns = [
-        bars.TextColumn("{task.description}", markup=False), bars.BarColumn(),
+        bars.TextColumn("{task.description}", markup=False), bars.BarColumn(bar_width=12),
         bars.MofNCompleteColumn(), bars.TextColumn("{task.fields[told]}", markup=False),
         bars.TimeRemainingColumn(),
     ]  # fmt: skip
