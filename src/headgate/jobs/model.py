@@ -38,6 +38,9 @@ class JobOptions(Struct, frozen=True):
     client: str = ""
     """Id of the client key that made it, whose models, budget and end hold for every item; "": none
     was needed."""
+    headers: tuple[tuple[str, str], ...] = ()
+    """Headers of its maker that every item is asked with: those of `BEHAVIOUR_HEADERS`, which
+    are part of the key, too."""
 
 
 class LineProblem(Struct, frozen=True):
