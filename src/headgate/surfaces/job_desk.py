@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
@@ -66,6 +66,25 @@ class Desk:
             self._uploads[tenant] -= 1
             if not self._uploads[tenant]:
                 del self._uploads[tenant]
+
+    async def read(self, pieces: Iterator[bytes], least_bytes: int) -> bytes:
+        """The next pieces, at least so many bytes together; fewer at the end, none behind it."""
+
+        def join() -> bytes:
+            read: list[bytes] = []
+            size_bytes = 0
+            while size_bytes < least_bytes and (piece := next(pieces, b"")):
+                read.append(piece)
+                size_bytes += len(piece)
+            return b"".join(read)
+
+        return await self._run(join)
+
+    async def let_go(self, pieces: Iterator[bytes]) -> None:
+        """Closes what pieces were read from, where it can be."""
+        close = getattr(pieces, "close", None)
+        if close is not None:
+            await self._run(close)
 
     def opened(self) -> JobStore:
         """The store; in a thread that may wait for the disk."""
