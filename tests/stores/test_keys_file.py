@@ -11,10 +11,10 @@ from keyring import a_record
 from headgate.errors import ConfigError
 from headgate.stores.keys import KeyStore
 from headgate.stores.keys_file import (
+    KEYS,
     check_of,
     is_pepper,
     mac_of,
-    open_keys,
     pepper_file,
     read_pepper,
 )
@@ -29,7 +29,7 @@ def path(tmp_path: Path) -> Path:
 
 def refusal(path: Path) -> str:
     with pytest.raises(ConfigError) as caught:
-        open_keys(path)
+        KEYS.open_checked(path)
     (problem,) = caught.value.problems
     assert problem.key == "keys.path"
     return problem.message
@@ -37,7 +37,7 @@ def refusal(path: Path) -> str:
 
 def test_a_file_is_made_and_opened_again(path: Path) -> None:
     for _ in range(2):
-        open_keys(path).close()
+        KEYS.open_checked(path).close()
 
 
 def test_something_else_is_left_alone(path: Path) -> None:
@@ -55,7 +55,7 @@ def test_a_database_of_something_else_is_left_alone(path: Path) -> None:
 
 
 def test_another_version_is_told_from_this_one(path: Path) -> None:
-    connection = open_keys(path)
+    connection = KEYS.open_checked(path)
     connection.pragma("user_version", 99)
     connection.close()
     assert "another version" in refusal(path)

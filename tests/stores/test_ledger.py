@@ -7,14 +7,12 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-import apsw
 import pytest
 from effort import FULL
 from stores.disk import check
 from stores.ledgers import DAY_S, a_ledger, a_row, started, written
 
 from headgate.core.booking import AVOIDED_EXACT
-from headgate.stores import ledger as ledger_module
 from headgate.stores.ledger import SPOOL_MAX, LedgerFile, read_rows, read_sums
 from headgate.testing import FakeClock
 
@@ -120,18 +118,16 @@ def test_a_full_disk_stops_nothing_is_told_and_loses_nothing_that_has_room(
 
 
 def test_what_is_too_much_for_the_memory_is_counted(
-    ledger: LedgerFile, path: Path, monkeypatch: pytest.MonkeyPatch
+    ledger: LedgerFile, path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    def refuse(path: Path) -> apsw.Connection:
-        raise ledger_module.StoreError("no disk")
-
-    monkeypatch.setattr(ledger_module, "open_again", refuse)
+    # The disk is not there for a while.
+    away = path.parent.rename(tmp_path_factory.mktemp("away") / "disk")
     rows = [a_row(n) for n in range(SPOOL_MAX + 3)]
     ledger.append(rows)
     assert not ledger.flush()
     assert ledger.lost == 3
     assert "3 are lost" in ledger.problem()
-    monkeypatch.undo()
+    away.rename(path.parent)
     assert ledger.flush()
     assert len(written(path)) == SPOOL_MAX
 

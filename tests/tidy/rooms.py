@@ -44,10 +44,12 @@ ROOMS = {
     "joining": "joining core stream types errors",
     # A store knows its promises, never another store.
     "stores.base": "core types",
-    # It opens its file as the disk tier does, and says no where that one begins anew.
-    "stores.ledger": "stores.base stores.ledger stores.sqlite_file core types errors clock",
+    # Files are opened in one place: where one is broken, some begin anew and others are kept.
+    "stores.database": "stores.database errors",
+    "stores.ledger": "stores.base stores.ledger stores.database core types errors clock",
     "stores": "stores.base stores.codec core types errors clock",
-    "stores.sqlite": "stores.base stores.codec stores.sqlite core types errors clock",
+    "stores.sqlite": "stores.base stores.codec stores.sqlite stores.database core types errors "
+    "clock",
     # A layer never imports another layer, nor a concrete store.
     # Fallback chooses targets, a second one too.
     "layers.fallback": "layers.hedge attempts guards core errors clock types",
@@ -55,8 +57,7 @@ ROOMS = {
     "layers.cache_settings": "core types",
     "layers": "account trail calllog ledger stores.base stores.tiers joining events attempts "
     "guards spending lanes reshape core stream metrics types errors clock",
-    # Client keys: their file is opened as the ledger's is.
-    "stores.keys": "stores.keys stores.sqlite_file core types errors clock",
+    "stores.keys": "stores.keys stores.database core types errors clock",
     "budgets": "stores.keys core errors clock",
     "clients": "budgets stores.keys admission_head config core types errors clock",
     "providers.settings": "core types",
@@ -102,7 +103,7 @@ ROOMS = {
     # Durable jobs: pure nouns and rules; what works them off stands on the runtime.
     "jobs": "jobs core types errors clock",
     # What is counted, over all workers: they share a file of their own.
-    "stores.numbers": "stores.sqlite_file core errors",
+    "stores.numbers": "stores.database core errors",
     "surfaces.counting": "runtime guards metrics config core",
     "surfaces.numbers": "surfaces runtime stores.numbers core errors",
     "surfaces.exposition": "surfaces stores.numbers core",

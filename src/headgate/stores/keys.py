@@ -20,11 +20,12 @@ from headgate.clock import secret_bytes
 from headgate.core.client import ID_BYTES, SECRET_BYTES, KeyRecord, spell_key
 from headgate.errors import StoreError
 from headgate.stores import keys_rows
+from headgate.stores.database import identity_of
 from headgate.stores.keys_file import (
+    KEYS,
     check_of,
     is_pepper,
     mac_of,
-    open_keys,
     read_pepper,
     wrong_pepper,
 )
@@ -57,13 +58,13 @@ class KeyStore:
         self.path = Path(os.path.realpath(path))
         self._configured = pepper
         self._lock = threading.Lock()
-        self._connection = open_keys(self.path)
-        self._identity = _identity(self.path)
+        self._connection = KEYS.open_checked(self.path)
+        self._identity = identity_of(self.path)
 
     @property
     def is_there(self) -> bool:
         """Whether the file at the path is still the one that was opened."""
-        return _identity(self.path) == self._identity
+        return identity_of(self.path) == self._identity
 
     def records(self) -> list[KeyRecord]:
         """Every key that was ever made, the oldest first."""
@@ -188,11 +189,3 @@ class KeyStore:
 def _spending(connection: apsw.Connection, process: str, now_s: float) -> Spending:
     elsewhere = keys_rows.held_elsewhere(connection, process, now_s)
     return Spending(keys_rows.spent(connection), elsewhere)
-
-
-def _identity(path: Path) -> tuple[int, int] | None:
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino

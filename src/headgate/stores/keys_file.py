@@ -1,7 +1,6 @@
-"""The database file of client keys: what is opened, and what is refused.
+"""The database file of client keys, and the pepper beside it.
 
-It decides who is let in: where the cache's file would be set aside and begun anew, this one says no
-and what to do. Beside it lies the pepper, without which the digests in it are worth nothing.
+It decides who is let in. Without the pepper the digests in it are worth nothing.
 """
 
 from __future__ import annotations
@@ -12,37 +11,25 @@ import hmac
 import os
 from pathlib import Path
 
-import apsw
-
 from headgate.clock import secret_bytes
-from headgate.errors import ConfigError, Problem, StoreError
+from headgate.errors import ConfigError, Problem
 from headgate.stores import keys_rows
-from headgate.stores.sqlite_file import create_private, folder_locked
+from headgate.stores.database import Form
+from headgate.stores.database_kept import KeptFile
 
 APPLICATION_ID = 0x48474B59
-"""`HGKY` in bytes 68 to 71 of the file (sqlite.org/fileformat2.html#application_id)."""
+"""`HGKY`."""
 SCHEMA_VERSION = 1
+KEYS = KeptFile(
+    Form(APPLICATION_ID, SCHEMA_VERSION, keys_rows.SCHEMA),
+    key="keys.path",
+    noun="file of keys",
+    advice="It says who may make calls and what they have spent, so it is not replaced. Restore it "
+    "from a backup; or move it away, with its -wal and -shm, and give out new keys",
+)
 PEPPER_BYTES = 32
 PEPPER_CHARS_MIN = 32
-_BUSY_MS = 5000
-_PATH, _PEPPER = "keys.path", "keys.pepper"
-
-
-def open_keys(path: Path) -> apsw.Connection:
-    """A connection to the file at `path`, made if there is none, read through once.
-
-    Raises ConfigError for a file that is not a whole one of ours, or that cannot be opened, with
-    what to do.
-    """
-    try:
-        with folder_locked(path.parent):
-            create_private(path)
-            return _opened(path)
-    except (apsw.CorruptError, apsw.NotADBError, apsw.FormatError, apsw.SQLError) as problem:
-        raise _damaged(path, str(problem)) from problem
-    except (apsw.Error, OSError, StoreError) as problem:
-        message = f"{path} cannot be opened: {problem}; free it, or name another file"
-        raise ConfigError([Problem(_PATH, message)]) from problem
+_PEPPER = "keys.pepper"
 
 
 def mac_of(pepper: bytes, text: bytes) -> bytes:
@@ -104,53 +91,6 @@ def _make_pepper(file: Path) -> None:
             opened.write(f"{secret_bytes(PEPPER_BYTES).hex()}\n")
             opened.flush()
             os.fsync(opened.fileno())
-
-
-def _opened(path: Path) -> apsw.Connection:
-    connection = apsw.Connection(str(path))
-    try:
-        _prepare(connection, path)
-        found = connection.execute("PRAGMA quick_check(1)").get
-    except (apsw.Error, ConfigError):
-        connection.close(True)
-        raise
-    if found != "ok":
-        connection.close(True)
-        raise _damaged(path, str(found))
-    return connection
-
-
-def _prepare(connection: apsw.Connection, path: Path) -> None:
-    connection.set_busy_timeout(_BUSY_MS)
-    connection.pragma("mmap_size", 0)
-    connection.pragma("cell_size_check", True)
-    connection.pragma("trusted_schema", False)
-    mark = (connection.pragma("application_id"), connection.pragma("user_version"))
-    if mark == (0, 0) and connection.execute("SELECT count(*) FROM sqlite_schema").get == 0:
-        connection.pragma("journal_mode", "wal")
-        connection.execute("BEGIN IMMEDIATE")
-        connection.execute(keys_rows.SCHEMA)
-        connection.pragma("application_id", APPLICATION_ID)
-        connection.pragma("user_version", SCHEMA_VERSION)
-        connection.execute("COMMIT")
-    elif mark[0] != APPLICATION_ID:
-        message = f"{path} is a database of something else: name another file"
-        raise ConfigError([Problem(_PATH, message)])
-    elif mark[1] != SCHEMA_VERSION:
-        message = f"{path} was written by another version: run that version, or name another file"
-        raise ConfigError([Problem(_PATH, message)])
-    # A key that was revoked stays so after a loss of power.
-    connection.pragma("synchronous", "FULL")
-    connection.pragma("journal_size_limit", 16_000_000)
-
-
-def _damaged(path: Path, problem: str) -> ConfigError:
-    return ConfigError([Problem(
-        _PATH,
-        f"{path} is damaged ({problem}). It says who may make calls and what they have spent, so "
-        f"it is not replaced. Restore it from a backup; or move it away, with its -wal and -shm, "
-        f"and give out new keys",
-    )])  # fmt: skip
 
 
 def _lost(file: Path) -> str:

@@ -20,7 +20,7 @@ from headgate.clock import Clock
 from headgate.errors import StoreError
 from headgate.stores import ledger_rows
 from headgate.stores.base import Booked
-from headgate.stores.ledger_file import open_again, open_checked, open_to_read
+from headgate.stores.ledger_file import LEDGER
 from headgate.stores.ledger_rows import DaySum
 
 FLUSH_S = 1.0
@@ -61,7 +61,7 @@ class LedgerFile:
         self._appended = self._settled = self._attempts = 0
         self._is_urgent = self._is_closing = self._is_failing = False
         self._prune_at_s = clock.monotonic()
-        open_checked(self.path).close()
+        LEDGER.open_checked(self.path).close()
         self._connection: apsw.Connection | None = None
         # A daemon, because the interpreter joins others before `atexit`.
         self._thread = threading.Thread(target=self._run, name="headgate-ledger", daemon=True)
@@ -154,7 +154,7 @@ class LedgerFile:
     def _transact(self, batch: list[Booked], *, is_pruning: bool) -> bool:
         """Whether more is to be pruned. Raises StoreError, with nothing changed."""
         if self._connection is None:
-            self._connection = open_again(self.path)
+            self._connection = LEDGER.open_again(self.path)
         connection, pruned = self._connection, 0
         try:
             connection.execute("BEGIN IMMEDIATE")
@@ -197,7 +197,7 @@ class LedgerFile:
 def read_rows(path: Path, since_s: float, until_s: float) -> Iterator[Booked]:
     """The rows of a ledger, which may be in use, with `since_s` <= time < `until_s`. Raises
     ConfigError where there is none, and StoreError where it breaks off."""
-    connection = open_to_read(path)
+    connection = LEDGER.open_to_read(path)
     try:
         yield from ledger_rows.select(connection, since_s, until_s)
     except apsw.Error as problem:
@@ -209,7 +209,7 @@ def read_rows(path: Path, since_s: float, until_s: float) -> Iterator[Booked]:
 def read_sums(path: Path) -> list[DaySum]:
     """What a ledger adds up to, by day, model and kind, rows that are gone included. Raises as
     `read_rows` does."""
-    connection = open_to_read(path)
+    connection = LEDGER.open_to_read(path)
     try:
         return ledger_rows.day_sums(connection)
     except apsw.Error as problem:

@@ -6,7 +6,6 @@ added yet, a loss of power all of it. Every failure leaves here as StoreError.
 
 from __future__ import annotations
 
-import os
 import threading
 from array import array
 from pathlib import Path
@@ -17,7 +16,7 @@ from msgspec import Struct
 
 from headgate.core.tally import OTHER, Levels, Name, Tally, combined, folded, model_of
 from headgate.errors import StoreError
-from headgate.stores.sqlite_file import create_private, folder_locked
+from headgate.stores.database import create_private, folder_locked, identity_of, opening
 
 STALE_S = 5.0
 """How long the gauges of a process count that does not say that it lives."""
@@ -25,7 +24,6 @@ MODELS_MAX = 80
 NAMES_MAX_BYTES = 2_400
 """Names of models that clients have chosen, of all processes: as many, and as long together, as one
 process by itself has (`metrics`)."""
-_BUSY_MS = 5000
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS totals (name BLOB PRIMARY KEY, counts BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS processes (
@@ -90,14 +88,14 @@ class SharedNumbers:
             self._disconnect()
 
     def _connected(self) -> apsw.Connection:
-        if self._connection is not None and self._identity == _identity(self._path):
+        if self._connection is not None and self._identity == identity_of(self._path):
             return self._connection
         # Made anew by somebody else or gone: what is open here would be seen by nobody.
         self._disconnect()
         # One at a time: SQLite does not wait for others while it changes the mode of a file.
         with folder_locked(self._path.parent):
             self._connection = _opened(self._path)
-        self._identity = _identity(self._path)
+        self._identity = identity_of(self._path)
         return self._connection
 
     def _disconnect(self) -> None:
@@ -108,17 +106,10 @@ class SharedNumbers:
 
 def _opened(path: Path) -> apsw.Connection:
     create_private(path)
-    connection = apsw.Connection(str(path))
-    try:
-        connection.set_busy_timeout(_BUSY_MS)
-        connection.pragma("mmap_size", 0)
-        connection.pragma("trusted_schema", False)
+    with opening(path) as connection:
         connection.pragma("journal_mode", "wal")
         connection.pragma("synchronous", "OFF")
         connection.execute(_SCHEMA)
-    except apsw.Error:
-        connection.close(True)
-        raise
     return connection
 
 
@@ -191,11 +182,3 @@ def _numbers(content: bytes) -> list[int]:
     numbers = array("q")
     numbers.frombytes(content)
     return numbers.tolist()
-
-
-def _identity(path: Path) -> tuple[int, int] | None:
-    try:
-        found = os.stat(path)
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino

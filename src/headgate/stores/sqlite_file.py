@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,27 +19,29 @@ import apsw
 from headgate.clock import Clock
 from headgate.errors import StoreError
 from headgate.stores import sqlite_rows
-
-if sys.platform != "win32":
-    import fcntl
+from headgate.stores.database import (
+    BROKEN,
+    Form,
+    OtherFileError,
+    closed_on_failure,
+    folder_locked,
+    identity_of,
+    open_file,
+)
 
 APPLICATION_ID = 0x48474154
-"""`HGAT` in bytes 68 to 71 of the file (sqlite.org/fileformat2.html#application_id)."""
+"""`HGAT`."""
 SCHEMA_VERSION = 1
 RETRY_AFTER_S = 30.0
 """After a failure, how long the disk is left alone."""
 CONNECTIONS_MAX = 5
 
-_BUSY_MS = 5000
 # A row of 2.2 KB takes 4.2 KB of the file in pages of 4 KB and 2.9 KB in these (measured).
 _PAGE_BYTES = 8192
-_CHECKPOINT_PAGES = 500
-_LOCK_TRIES = 500
-_LOCK_PAUSE_S = 0.01
+_FORM = Form(
+    APPLICATION_ID, SCHEMA_VERSION, sqlite_rows.SCHEMA, synchronous="NORMAL", page_bytes=_PAGE_BYTES
+)
 _LOG = logging.getLogger(__name__)
-
-# These mean that the file is not what we wrote; everything else says that it cannot be reached.
-_BROKEN = (apsw.CorruptError, apsw.NotADBError, apsw.FormatError, apsw.SQLError)
 
 
 class FileSetAside(StoreError):
@@ -108,7 +109,7 @@ class DatabaseFile:
     # may have set the file aside, and an administrator may have removed it.
 
     def _borrow(self) -> _Session:
-        identity = _identity(self.path)
+        identity = identity_of(self.path)
         while True:
             with self._lock:
                 session = self._idle.pop() if self._idle else None
@@ -145,19 +146,19 @@ class DatabaseFile:
     def _open_or_replace(self) -> _Session:
         try:
             return _opened(self.path)
-        except (*_BROKEN, _NotOurs) as problem:
+        except (*BROKEN, OtherFileError) as problem:
             self._set_aside(problem)
             return _opened(self.path)
 
     # Broken files.
 
     def _failure(self, identity: tuple[int, int], problem: apsw.Error) -> StoreError:
-        if not isinstance(problem, _BROKEN):
+        if not isinstance(problem, BROKEN):
             return StoreError(f"{self.path}: {problem}")
         try:
             with folder_locked(self.path.parent):
                 # Another thread or process may have been quicker: then this is no longer the file.
-                if _identity(self.path) == identity:
+                if identity_of(self.path) == identity:
                     self._set_aside(problem)
         except (OSError, StoreError) as unmovable:
             return StoreError(f"{self.path} is broken and cannot be set aside: {unmovable}")
@@ -177,65 +178,17 @@ class DatabaseFile:
         _LOG.warning("%s: starts empty, the old file is now %s", problem, target)
 
 
-class _NotOurs(Exception):
-    """A database of another application or of another version of this one."""
-
-
 def _opened(path: Path) -> _Session:
-    create_private(path)
-    connection = apsw.Connection(str(path))
-    try:
-        _prepare(connection)
-        identity = _identity(path)
-    except (apsw.Error, _NotOurs):
-        connection.close()
-        raise
-    if identity is None:
-        connection.close()
-        raise StoreError("the file vanished while it was opened")
+    connection = open_file(path, _FORM)
+    with closed_on_failure(connection):
+        # Reads once, so that a broken file is found here, and its log is open before the lock is
+        # free.
+        sqlite_rows.totals(connection)
+        sqlite_rows.find(connection, b"")
+        identity = identity_of(path)
+        if identity is None:
+            raise StoreError("the file vanished while it was opened")
     return _Session(connection, identity)
-
-
-def create_private(path: Path) -> None:
-    """Makes the file, for this user only; SQLite gives its companions the same mode."""
-    try:
-        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
-    except FileExistsError:
-        # Not opened here: closing any descriptor of a file drops this process's locks on it.
-        return
-    os.close(descriptor)
-    for suffix in ("-wal", "-shm"):
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(f"{path}{suffix}")
-
-
-def _prepare(connection: apsw.Connection) -> None:
-    connection.set_busy_timeout(_BUSY_MS)
-    connection.pragma("mmap_size", 0)
-    connection.pragma("cell_size_check", True)
-    connection.pragma("trusted_schema", False)
-    mark = (connection.pragma("application_id"), connection.pragma("user_version"))
-    tables = connection.execute("SELECT count(*) FROM sqlite_schema").get
-    if mark == (0, 0) and tables == 0:
-        _create_tables(connection)
-    elif mark != (APPLICATION_ID, SCHEMA_VERSION):
-        raise _NotOurs(f"application {mark[0]:#x}, version {mark[1]}: not written by this version")
-    connection.pragma("synchronous", "NORMAL")
-    connection.pragma("wal_autocheckpoint", _CHECKPOINT_PAGES)
-    connection.pragma("journal_size_limit", 16_000_000)
-    # Reads once, so that a broken file is found here, and its log is open before the lock is free.
-    sqlite_rows.totals(connection)
-    sqlite_rows.find(connection, b"")
-
-
-def _create_tables(connection: apsw.Connection) -> None:
-    connection.pragma("page_size", _PAGE_BYTES)
-    connection.pragma("journal_mode", "wal")
-    connection.execute("BEGIN IMMEDIATE")
-    connection.execute(sqlite_rows.SCHEMA)
-    connection.pragma("application_id", APPLICATION_ID)
-    connection.pragma("user_version", SCHEMA_VERSION)
-    connection.execute("COMMIT")
 
 
 def _discard(session: _Session) -> None:
@@ -243,45 +196,3 @@ def _discard(session: _Session) -> None:
     (`databaseIsUnmoved` in its pager), so this cannot harm the file that took its place."""
     with contextlib.suppress(apsw.Error):
         session.connection.close(True)
-
-
-def _identity(path: Path) -> tuple[int, int] | None:
-    try:
-        found = os.stat(path)
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
-
-
-@contextlib.contextmanager
-def folder_locked(folder: Path) -> Iterator[None]:
-    """Opening and renaming exclude each other, across processes, by a lock on the folder.
-
-    On the folder, because the file itself changes its name, and a lock file would lie about. Held
-    for milliseconds; the kernel frees it when its holder dies. Raises OSError, or StoreError where
-    someone keeps it for 5 s.
-    """
-    if sys.platform == "win32":
-        yield
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        for _ in range(_LOCK_TRIES):
-            if _lock(descriptor):
-                break
-            threading.Event().wait(_LOCK_PAUSE_S)
-        else:
-            raise StoreError(f"{folder} stays locked by another process")
-        yield
-    finally:
-        # Said aloud, because a child forked meanwhile keeps the descriptor, and the lock with it.
-        fcntl.flock(descriptor, fcntl.LOCK_UN)
-        os.close(descriptor)
-
-
-def _lock(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
