@@ -49,8 +49,7 @@ class Batches:
     async def create(self, asked: Asked) -> Answer:
         """A job from an uploaded file. A bad file makes a job that has failed, as OpenAI does."""
         body = await read_body(asked.head.announced_bytes, asked.receive, BODY_MAX_BYTES)
-        wanted = _wanted(parse_object(body))
-        file_id = wanted.file_id
+        file_id, wanted = _wanted(parse_object(body))
         file = await self._desk.look(lambda store: store.file(file_id, asked.tenant), None)
         if file is None:
             raise unknown("file", file_id)
@@ -172,8 +171,8 @@ def _usage(usage: Usage) -> dict[str, Any]:
     }
 
 
-def _wanted(fields: dict[str, Any]) -> Wanted:
-    """What a request for a batch says. Raises BadRequest."""
+def _wanted(fields: dict[str, Any]) -> tuple[str, Wanted]:
+    """The input file's id, and what a request for a batch says besides. Raises BadRequest."""
     known = {"input_file_id", "endpoint", "completion_window", "metadata"}
     for name in fields.keys() - known:
         raise BadRequest(
@@ -184,7 +183,7 @@ def _wanted(fields: dict[str, Any]) -> Wanted:
         _text(fields, name) for name in ("input_file_id", "endpoint", "completion_window")
     )
     options = JobOptions(metadata=_metadata(fields.get("metadata")), window=window, dialect=DIALECT)
-    return Wanted(file_id, endpoint, _window_s(window), options)
+    return file_id, Wanted(endpoint, _window_s(window), options)
 
 
 def _text(fields: dict[str, Any], name: str) -> str:

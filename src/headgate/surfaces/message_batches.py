@@ -15,15 +15,16 @@ import msgspec
 
 from headgate.core.canonical import parse_object
 from headgate.core.json_items import Items
-from headgate.errors import BadRequest
+from headgate.errors import BadRequest, HeadgateError
 from headgate.jobs.base import InUse, JobStore
-from headgate.jobs.model import Job, JobOptions, StoredFile
+from headgate.jobs.model import Job, JobOptions, LineProblem, StoredFile
 from headgate.jobs.states import (
     CANCELLED,
     CANCELLING,
     EXPIRED,
     FAILED,
     JOB_ENDS,
+    JOB_FAILED,
 )
 from headgate.surfaces.batch_asked import Asked, Streamed, page, unknown
 from headgate.surfaces.batches import still_running
@@ -36,9 +37,9 @@ from headgate.surfaces.uploads import Pieces, items_in
 DIALECT = "anthropic"
 ENDPOINT = "/v1/messages"
 PURPOSE = "message_batch"
-"""Of files that are no uploads: `/v1/files` does not show them."""
 WINDOW, WINDOW_S = "24h", 86_400.0
 LIST, LIST_MAX = 20, 1000
+SHOWN_MAX = 10
 _encode = msgspec.json.Encoder().encode
 
 
@@ -65,11 +66,18 @@ class MessageBatches:
 
         def keep(store: JobStore) -> StoredFile:
             lines = _lines(items_in(pieces, items))
-            return store.add_file(asked.tenant, PURPOSE, "requests.jsonl", lines)
+            return store.add_file(_beside(asked.tenant), PURPOSE, "requests.jsonl", lines)
 
         file = await self._desk.upload(asked.tenant, keep)
-        wanted = Wanted(file.id, ENDPOINT, WINDOW_S, JobOptions(window=WINDOW, dialect=DIALECT))
-        job = await self._submission.submit(asked, file, wanted, refuses=True)
+        wanted = Wanted(ENDPOINT, WINDOW_S, JobOptions(window=WINDOW, dialect=DIALECT))
+        try:
+            job = await self._submission.submit(asked, file, wanted)
+        except HeadgateError:
+            await self._desk.make(lambda store: store.remove_file(file.id, file.tenant))
+            raise
+        if job.state == JOB_FAILED:
+            await self._desk.make(lambda store: _forget(store, job))
+            raise _refused(job.errors)
         return _said(shown(job))
 
     async def list(self, asked: Asked) -> Answer:
@@ -118,12 +126,8 @@ class MessageBatches:
         """Forgets a job that has ended, with its requests and results."""
         job = await self._find(asked, asked.id)
 
-        def forget(store: JobStore) -> None:
-            store.remove(job.id, asked.tenant)
-            store.remove_file(job.input_file_id, asked.tenant)
-
         try:
-            await self._desk.make(forget)
+            await self._desk.make(lambda store: _forget(store, job))
         except InUse:
             raise still_running() from None
         return _said({"id": job.id, "type": "message_batch_deleted"})
@@ -193,6 +197,29 @@ def _on_one_line(params: bytes) -> msgspec.Raw:
         return msgspec.Raw(params)
     parse_object(params)
     return msgspec.Raw(params.replace(b"\r", b" ").replace(b"\n", b" "))
+
+
+def _forget(store: JobStore, job: Job) -> None:
+    store.remove(job.id, job.tenant)
+    store.remove_file(job.input_file_id, _beside(job.tenant))
+
+
+def _beside(tenant: str) -> str:
+    """To whom files belong that the tenant has not uploaded: `/v1/files` does not show them."""
+    return f"{tenant}/messages"
+
+
+def _refused(problems: tuple[LineProblem, ...]) -> BadRequest:
+    """What is wrong with the requests, the first few of them, where Anthropic's words would place
+    it."""
+    told = [
+        f"requests.{problem.line - 1}: {problem.message}" if problem.line else problem.message
+        for problem in problems[:SHOWN_MAX]
+    ]
+    more = len(problems) - len(told)
+    if more:
+        told.append(f"and {more} more")
+    return BadRequest("; ".join(told), code=problems[0].code)
 
 
 def _results(store: JobStore, job: Job) -> Iterator[bytes]:
