@@ -13,8 +13,9 @@ PINNED := $(PIP) --only-binary :all: --require-hashes -r
 UV ?= $(shell command -v uv || echo $(BIN)/uv)
 LOCK := $(UV) pip compile --quiet --generate-hashes --universal --no-header --python-version 3.11
 LOCK_ARGS ?=
-PYTEST := HEADGATE_LEGACY_PYTHON="$(CURDIR)/$(LEGACY)/bin/python" \
-	HEADGATE_FRAMEWORKS_PYTHON="$(CURDIR)/$(FRAMEWORKS)/bin/python" $(BIN)/python -m pytest
+OTHERS := HEADGATE_LEGACY_PYTHON="$(CURDIR)/$(LEGACY)/bin/python" \
+	HEADGATE_FRAMEWORKS_PYTHON="$(CURDIR)/$(FRAMEWORKS)/bin/python"
+PYTEST := $(OTHERS) $(BIN)/python -m pytest
 PYTEST_ARGS ?=
 
 .PHONY: help
@@ -28,7 +29,7 @@ demo: .venv/demo.stamp ## watch a real workload become cheaper and faster (no ke
 .PHONY: test
 test: check $(LEGACY)/sdk.stamp $(FRAMEWORKS)/frameworks.stamp ## check, then the whole suite; PYTEST_ARGS="-k word" narrows it
 	@scripts/debian-packages scripts/debian-packages.txt
-	$(PYTEST) -n auto $(PYTEST_ARGS)
+	$(OTHERS) $(BIN)/python scripts/run_suite.py -n auto $(PYTEST_ARGS)
 
 .PHONY: test-full
 test-full: test ## as test, then with every sample, then thrice in Python's development mode

@@ -89,7 +89,7 @@ def test_two_tokens_with_a_long_equal_beginning_have_two_scopes() -> None:
 ADMISSION = Admission(OPENAI)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.text(max_size=8), st.booleans(), st.sampled_from([None, 2]))
 def test_the_quick_way_by_raw_bytes_and_the_long_way_lead_to_the_same_plan(
     text: str, ascii_only: bool, indent: int | None

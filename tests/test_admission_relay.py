@@ -285,7 +285,7 @@ FIELDS = st.dictionaries(NAMES, VALUES, max_size=5)
 _SHAPE = {*IGNORED_FIELDS, "stream", "model", "messages"}
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(FIELDS, NAMES, VALUES)
 def test_every_change_of_a_body_field_changes_the_key(
     fields: dict[str, Any], name: str, value: Any
@@ -297,7 +297,7 @@ def test_every_change_of_a_body_field_changes_the_key(
     assert plan_of(before).key != plan_of({**before, name: value}).key
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(FIELDS)
 def test_order_and_white_space_do_not_change_the_key(fields: dict[str, Any]) -> None:
     body = {**{key: fields[key] for key in fields if key not in _SHAPE}, **BODY}

@@ -257,5 +257,5 @@ class Processes(RuleBasedStateMachine):
         assert self.spent <= LIMIT + self.over + self.unseen
 
 
-Processes.TestCase.settings = settings(max_examples=25, stateful_step_count=30, deadline=None)
+Processes.TestCase.settings = settings(max_examples=25, stateful_step_count=30)
 TestProcesses = Processes.TestCase

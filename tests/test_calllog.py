@@ -181,7 +181,7 @@ FIELDS = st.fixed_dictionaries(
 )  # fmt: skip
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(FIELDS, min_size=1, max_size=4))
 def test_no_text_of_a_prompt_or_an_answer_is_in_any_record(asked: list[dict[str, Any]]) -> None:
     with Asker() as asker:

@@ -31,6 +31,12 @@ def test_what_fits_together_is_accepted(tree: Tree) -> None:
     assert list(broken(tree)) == []
 
 
+def test_a_server_listens_somewhere() -> None:
+    ((path, message),) = broken({"server": {"host": ""}})
+    assert path == ("server", "host")
+    assert "127.0.0.1" in message
+
+
 @pytest.mark.parametrize(
     ("limits", "wanted"),
     [

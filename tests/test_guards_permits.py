@@ -119,7 +119,7 @@ ACTS = st.lists(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(ACTS)
 def test_whatever_happens_refusals_are_truthful_and_no_probe_stays_behind(
     acts: list[tuple[str, int, str]],

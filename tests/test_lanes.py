@@ -177,7 +177,7 @@ def test_it_is_idle_when_nobody_is_inside_and_a_minute_would_be_full() -> None:
     run(scene())
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(0, 2**32), st.integers(1, 5), st.integers(0, 6))
 def test_places_return_to_the_baseline_whoever_leaves_whenever(
     seed: int, places: int, queue: int

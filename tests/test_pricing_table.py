@@ -206,7 +206,7 @@ EVERY = [
 ]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.sampled_from(EVERY), st.sampled_from([*CONTEXTS]), st.builds(Tokens, *[COUNT] * 5))
 def test_every_price_that_there_is_equals_the_calculators(
     name: tuple[str, str], tier: str, tokens: Tokens

@@ -28,6 +28,8 @@ def broken(tree: Tree) -> Iterator[tuple[Path, str]]:
         yield ("cache", "semantic", "enabled"), f"the semantic cache is {_LATER}"
     if at(tree, "cache", "store"):
         yield ("cache", "store"), f"a shared store is {_LATER}; use persist = true"
+    if at(tree, "server", "host") == "":
+        yield ("server", "host"), "names no address: 127.0.0.1 is this machine, 0.0.0.0 is all"
     start = _whole(at(tree, "limits", "concurrency_start"), 0)
     most = _whole(at(tree, "limits", "concurrency_max"), LimitsConfig.concurrency_max)
     if start > most:

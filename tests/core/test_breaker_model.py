@@ -247,7 +247,7 @@ class Machine(RuleBasedStateMachine):
         assert not any(permit.ended for permit in self.held)
 
 
-Machine.TestCase.settings = settings(max_examples=200, stateful_step_count=60, deadline=None)
+Machine.TestCase.settings = settings(max_examples=200, stateful_step_count=60)
 TestTheBreakerDoesWhatItsModelDoes = Machine.TestCase
 
 

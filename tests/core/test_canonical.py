@@ -166,7 +166,7 @@ def test_what_is_clear_means_the_same_to_all_three_readers(text: bytes) -> None:
     assert alike(ours, orjson.loads(text)) or b"-0," in text  # orjson reads -0 as a float
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(JSONISH)
 def test_json_like_text_is_refused_or_means_the_same_to_all_three_readers(text: str) -> None:
     body = text.encode()
@@ -176,14 +176,14 @@ def test_json_like_text_is_refused_or_means_the_same_to_all_three_readers(text: 
         assert ours == orjson.loads(body)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(st.binary(max_size=60))
 def test_arbitrary_bytes_raise_nothing_but_bad_request(body: bytes) -> None:
     ours = ours_of(body)
     assert ours is None or alike(ours, json.loads(body))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(VALUES, st.integers(0, 200), st.binary(min_size=1, max_size=2))
 def test_a_damaged_document_raises_nothing_but_bad_request(
     value: Any, place: int, damage: bytes
@@ -195,7 +195,7 @@ def test_a_damaged_document_raises_nothing_but_bad_request(
     assert ours is None or ours == orjson.loads(damaged) or b"-0" in damaged
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(VALUES)
 def test_a_value_survives_parse_and_canonical_unchanged(value: Any) -> None:
     for spelled in (json.dumps(value).encode(), json.dumps(value, ensure_ascii=False).encode()):
@@ -203,7 +203,7 @@ def test_a_value_survives_parse_and_canonical_unchanged(value: Any) -> None:
     assert alike(parse(canonical(value)), value)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(VALUES)
 def test_order_of_keys_and_white_space_do_not_change_the_canonical_form(value: Any) -> None:
     def turned(item: Any) -> Any:
@@ -215,7 +215,7 @@ def test_order_of_keys_and_white_space_do_not_change_the_canonical_form(value: A
     assert canonical(parse(loose)) == canonical(value)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(VALUES, VALUES)
 def test_two_values_share_a_canonical_form_only_if_they_are_alike(left: Any, right: Any) -> None:
     assert (canonical(left) == canonical(right)) == alike(left, right)
@@ -231,7 +231,7 @@ WITHOUT_FLOATS = st.recursive(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(WITHOUT_FLOATS)
 def test_the_canonical_form_is_that_of_rfc_8785_where_both_are_defined(value: Any) -> None:
     """Left out: floats (RFC 8785 writes 1.0 as 1, which we keep apart) and keys beyond U+D7FF
@@ -313,7 +313,7 @@ def test_a_python_value_that_is_not_exactly_json_is_not_json(value: Any) -> None
     assert not is_json({"nested": [value]})
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(VALUES)
 def test_a_json_value_is_json(value: Any) -> None:
     assert is_json(value)

@@ -104,7 +104,7 @@ NAMES = st.sampled_from(
 )  # fmt: skip
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(st.tuples(NAMES, st.binary(max_size=30)), max_size=4))
 def test_arbitrary_headers_raise_nothing_but_bad_request(
     headers: list[tuple[bytes, bytes]],

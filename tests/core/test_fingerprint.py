@@ -143,7 +143,7 @@ def test_items_of_an_array_are_in_order() -> None:
     assert key_of({"stop": ["a", "b"]}) != key_of({"stop": ["b", "a"]})
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.permutations(list(BODY)), st.sampled_from([None, 1, 4]), st.booleans())
 def test_order_of_keys_white_space_and_escapes_do_not_change_the_key(
     names: list[str], indent: int | None, ascii_only: bool
@@ -199,7 +199,7 @@ def test_behaviour_headers_are_those_that_can_change_an_answer() -> None:
 FIELD_LISTS = st.lists(st.binary(max_size=12), max_size=6)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(FIELD_LISTS, FIELD_LISTS)
 def test_two_lists_of_fields_are_joined_alike_only_if_they_are_equal(
     left: list[bytes], right: list[bytes]
@@ -208,7 +208,7 @@ def test_two_lists_of_fields_are_joined_alike_only_if_they_are_equal(
     assert (digest(*left) == digest(*right)) == (left == right)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(st.binary(max_size=8), min_size=1, max_size=4), st.data())
 def test_moving_a_border_between_two_fields_changes_the_joined_bytes(
     fields: list[bytes], data: st.DataObject

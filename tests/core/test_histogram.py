@@ -55,7 +55,7 @@ def test_a_quantile_is_within_the_stated_error_of_the_exact_one(kind: str, count
         assert estimate == pytest.approx(exact(values, share), rel=ERROR + 1e-12)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(st.floats(BOUNDS_MS[0], BOUNDS_MS[-1]), min_size=1, max_size=60),
        st.floats(0, 1))  # fmt: skip
 def test_the_error_bound_holds_over_the_whole_range(values: list[float], share: float) -> None:
@@ -92,7 +92,7 @@ def test_the_range_is_from_a_microsecond_to_an_hour() -> None:
     assert BOUNDS_MS[-1] > 3_600_000
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.floats(0, 1e8))
 def test_a_value_is_counted_below_its_bound_and_above_the_one_before(value: float) -> None:
     index = place(value)

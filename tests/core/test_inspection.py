@@ -38,7 +38,7 @@ def test_a_stream_gets_the_verdict_of_the_whole_answer(
     assert verdict.usage == inspection.usage != NO_USAGE
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(asks())
 def test_only_a_stream_read_to_its_terminal_marker_is_stored(ask: Any) -> None:
     operation, fields, text = ask
@@ -112,7 +112,7 @@ def test_done_means_nothing_where_it_is_not_the_terminal_marker(operation: str) 
     assert verdict_on(operation, *GOOD[operation], DONE).skip == ""
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.sampled_from(STREAMED), st.lists(st.binary(max_size=40), max_size=5))
 def test_arbitrary_bytes_are_garbled_at_worst_and_never_stored(
     operation: str, events: list[bytes]

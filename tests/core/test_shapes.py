@@ -73,7 +73,7 @@ def test_a_stream_that_was_made_is_judged_as_the_recorded_one(path: Path) -> Non
     assert verdicts[0] == verdicts[1]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(asks())
 def test_the_sdk_reads_the_same_from_the_fakes_answers_and_their_conversions(ask: Any) -> None:
     operation, fields, text = ask
@@ -87,7 +87,7 @@ def test_the_sdk_reads_the_same_from_the_fakes_answers_and_their_conversions(ask
 
 
 def test_the_sdk_accumulates_the_fakes_stream_and_the_converted_one_alike(clients: Sdks) -> None:
-    @settings(max_examples=25, deadline=None)
+    @settings(max_examples=25)
     @given(asks())
     def alike(ask: Any) -> None:
         operation, fields, text = ask
@@ -220,7 +220,7 @@ VALUES = st.recursive(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(st.sampled_from(GOLDEN), st.integers(0, 60), st.text(max_size=3), VALUES, st.data())
 def test_whatever_stands_in_an_answer_nothing_is_raised(
     path: Path, number: int, name: str, value: Any, data: Any
@@ -236,7 +236,7 @@ def test_whatever_stands_in_an_answer_nothing_is_raised(
         assert is_json_equal(json.loads(body_of(operation, streamed.content)), strange)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(st.sampled_from(GOLDEN), st.integers(0, 40), st.integers(0, 8), VALUES, st.data())
 def test_whatever_stands_in_a_stream_nothing_is_raised(
     path: Path, place: int, number: int, value: Any, data: Any

@@ -285,13 +285,13 @@ ANSWERS = st.builds(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(ANSWERS)
 def test_every_ordinary_answer_is_streamed_and_is_itself_again(told: Any) -> None:
     assert survives("chat", told)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(ANSWERS, st.integers())
 def test_the_chunks_of_several_choices_may_come_mixed(told: Any, seed: int) -> None:
     stream = stream_from("chat", told).content

@@ -112,7 +112,7 @@ CHOICES = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(CHOICES, min_size=1, max_size=3), st.booleans())
 def test_every_ordinary_answer_is_streamed_and_is_itself_again(
     listed: Any, has_usage: bool

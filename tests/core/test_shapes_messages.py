@@ -262,7 +262,7 @@ BLOCKS = st.one_of(
 )  # fmt: skip
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.lists(BLOCKS, max_size=4),
     st.sampled_from(["end_turn", "max_tokens", "tool_use"]),

@@ -198,7 +198,7 @@ ITEMS = st.one_of(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(ITEMS, max_size=3), st.sampled_from(["completed", "incomplete"]))
 def test_every_ordinary_response_is_streamed_and_is_itself_again(output: Any, status: str) -> None:
     assert survives("responses", response(*output, status=status, usage={"input_tokens": 1}))

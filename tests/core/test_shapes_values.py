@@ -72,7 +72,7 @@ def test_events_without_data_are_left_out_and_an_unfinished_one_is_refused() -> 
         events_in(b"data: 1\n\ndata: 2\n")
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.text(), st.integers(1, 2_000))
 def test_pieces_are_the_text_and_not_too_many(text: str, times: int) -> None:
     pieces = pieces_of(text * times)

@@ -70,7 +70,7 @@ ORACLES = [by_openai, by_anthropic, by_httpx2]
 def test_events_are_read_as_the_public_decoders_read_them(
     oracle: Callable[[bytes], list[Event]],
 ) -> None:
-    @settings(max_examples=400, deadline=None)
+    @settings(max_examples=400)
     @given(STREAMS)
     @example(b"data: a\r\r\ndata: b\r\n\rdata: c\n\r\ndata: d")
     @example(b"event: message_stop\ndata: {}\n\n: ping\n\ndata:[DONE]")
@@ -81,7 +81,7 @@ def test_events_are_read_as_the_public_decoders_read_them(
     agrees()
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(STREAMS, st.lists(st.integers(min_value=0, max_value=200), max_size=30))
 def test_any_slicing_gives_the_same_events(content: bytes, cuts: list[int]) -> None:
     whole = fed([content])
@@ -89,7 +89,7 @@ def test_any_slicing_gives_the_same_events(content: bytes, cuts: list[int]) -> N
     assert fed([content[at : at + 1] for at in range(len(content))]) == whole
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(STREAMS, st.lists(st.integers(min_value=0, max_value=200), max_size=30))
 def test_no_byte_is_lost_or_invented(content: bytes, cuts: list[int]) -> None:
     events, rest = fed(sliced(content, cuts))
@@ -204,7 +204,7 @@ def test_a_line_that_readers_pass_over_and_what_is_not_utf8_is_not_sound(raw: by
     assert not is_sound(raw)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.text(max_size=60), st.sampled_from([b"", b"ping", b"response.output_text.delta"]))
 def test_what_was_spelt_is_read_back(text: str, name: bytes) -> None:
     data = text.encode()

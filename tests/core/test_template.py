@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from headgate.core.template import Template, written
@@ -18,14 +18,12 @@ def test_names_are_told_once_in_the_order_of_their_use() -> None:
     assert Template("{{b}}{{a}}{{b}}").names == ["b", "a"]
 
 
-@settings(deadline=None)
 @given(st.text())
 def test_what_an_argument_says_is_never_expanded(text: str) -> None:
     filled = Template("<{{a}}|{{b}}>").filled({"a": text + "{{b}}", "b": "{{a}}" + text})
     assert filled == "<" + text + "{{b}}|{{a}}" + text + ">"
 
 
-@settings(deadline=None)
 @given(st.text())
 def test_single_braces_and_anything_else_stay(text: str) -> None:
     plain = text.replace("{{", "{")

@@ -296,7 +296,7 @@ def test_usage_is_read_from_an_answer_that_is_not_stored_too() -> None:
     assert verdict_on("chat", answer).usage == Usage(10, 5, 4)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.sampled_from(OPERATIONS), st.binary(max_size=60), st.booleans())
 def test_arbitrary_bytes_are_judged_without_an_exception_and_never_stored(
     operation: str, content: bytes, limited: bool

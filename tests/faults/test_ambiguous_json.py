@@ -151,7 +151,8 @@ TEXTS = st.recursive(SCALARS, lambda inner: arrays(inner) | objects(inner), max_
 
 
 @settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=150,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(TEXTS, st.sampled_from(ASKED))
 @example('{"seed":9223372036854775807}', CHAT)

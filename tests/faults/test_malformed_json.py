@@ -95,7 +95,8 @@ def test_the_sdks_say_that_it_is_no_answer(lab: Lab) -> None:
 
 
 @settings(
-    max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=80,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(st.binary(max_size=200) | st.text(max_size=200).map(lambda text: text.encode()))
 def test_no_body_whatever_brings_the_gateway_down(lab: Lab, body: bytes) -> None:

@@ -168,7 +168,8 @@ PARTS = [b"data: x", b"data:", b"\n", b"\n\n", b"\r", b"\r\n", b":", b"event: e"
 
 
 @settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=60,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(st.lists(st.sampled_from(PARTS) | st.binary(max_size=9), max_size=30), st.integers(1, 40))
 def test_of_any_bytes_a_beginning_arrives_and_then_the_truth_about_its_end(

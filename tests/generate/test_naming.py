@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import create_model
 
@@ -25,7 +25,6 @@ def test_names_have_the_spelling_of_their_place(name: str, snaked: str, camelled
     assert (snake(name), camel(name)) == (snaked, camelled)
 
 
-@settings(deadline=None)
 @given(st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,12}", fullmatch=True))
 def test_any_argument_can_be_a_field_of_a_pydantic_model(name: str) -> None:
     with warnings.catch_warnings():

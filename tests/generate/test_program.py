@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from appspelling import DESK, app_of, apps, as_program, told
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 
 from headgate.generate.kinds import Kind
 from headgate.generate.model import App, Step
@@ -26,7 +26,7 @@ def test_a_program_of_every_form_is_read() -> None:
     assert [step.target for step in app.chains[0].steps] == ["summarise", "title"]
 
 
-@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(apps())
 def test_an_app_that_is_spelt_out_is_read_again(app: App) -> None:
     assert app_of(as_program(app)) == app

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from appspelling import DESK, app_of, apps
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 
 from headgate.backend import opened
 from headgate.config import Config
@@ -25,7 +25,7 @@ HOSTILE = '"""\'\'\'\\"); import os; os.abort() #{{x}}@{routes}${HOME}\n\r\u2028
 KEYS = {"OPENAI_API_KEY": "sk-o", "ANTHROPIC_API_KEY": "sk-a"}
 
 
-@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(apps())
 def test_an_app_always_becomes_the_same_bytes(app: App) -> None:
     files = project(app)

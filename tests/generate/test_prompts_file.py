@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from appspelling import DESK, app_of, apps
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from pydantic import TypeAdapter, ValidationError
 
 from headgate.backend import PREVIOUS, Chain, Prompt
@@ -37,7 +37,7 @@ def loaded(app: App) -> dict[str, Any]:
     return {**own, **module.__dict__}
 
 
-@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(apps())
 def test_the_modules_of_any_app_say_what_it_declares(app: App) -> None:
     names = loaded(app)

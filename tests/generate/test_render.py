@@ -7,7 +7,7 @@ import tomllib
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from headgate.generate.render import Templates, literal, one_line, quoted, toml
@@ -20,7 +20,6 @@ VALUES: Any = st.recursive(
 )  # fmt: skip
 
 
-@settings(deadline=None)
 @given(VALUES, st.integers(0, 8))
 def test_a_literal_is_the_value_and_nothing_else(value: Any, indent: int) -> None:
     written = literal(value, indent)
@@ -28,7 +27,6 @@ def test_a_literal_is_the_value_and_nothing_else(value: Any, indent: int) -> Non
     assert ast.literal_eval(f"[\n{' ' * indent}{written}\n]") == [value]
 
 
-@settings(deadline=None)
 @given(st.text())
 def test_a_string_is_one_line_of_what_can_be_printed(text: str) -> None:
     written = quoted(text)
@@ -36,13 +34,11 @@ def test_a_string_is_one_line_of_what_can_be_printed(text: str) -> None:
     assert written.isprintable()
 
 
-@settings(deadline=None)
 @given(st.text(st.characters(exclude_categories=["Cs"])))
 def test_a_string_in_toml_is_the_string(text: str) -> None:
     assert tomllib.loads(f"{toml(text)} = {toml(text)}") == {text: text}
 
 
-@settings(deadline=None)
 @given(st.text())
 def test_a_line_of_markdown_has_no_end_inside(text: str) -> None:
     assert len(one_line(text).splitlines()) <= 1

@@ -6,20 +6,20 @@ from pathlib import Path
 
 import pytest
 from appspelling import app_of, apps, as_python, as_toml, told
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import assume, given, settings
 
 from headgate.generate.model import App, Llm
 
 LLMS = 'LLMS = {"f": {"provider": "fake", "model": "m"}}\n'
 
 
-@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(apps())
 def test_an_app_in_python_is_read_again(app: App) -> None:
     assert app_of(as_python(app), ".py") == app
 
 
-@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(apps())
 def test_an_app_in_toml_is_read_again(app: App) -> None:
     assume(not any("seed_of_mine" in llm.params for llm in app.llms))

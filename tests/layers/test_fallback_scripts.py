@@ -51,7 +51,7 @@ SCRIPTS = st.lists(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(SCRIPTS, st.integers(0, 9))
 def test_for_every_script_attempts_closes_and_permits_add_up(
     scripts: list[list[str]], seed: int

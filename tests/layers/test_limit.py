@@ -289,7 +289,7 @@ def test_very_many_models_do_not_take_more_and_more_memory() -> None:
     run(scene())
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 2**32))
 def test_places_and_reservations_return_to_the_baseline(seed: int) -> None:
     """Calls are cancelled, refused, fail, and leave streams unread, at random moments."""

@@ -84,7 +84,7 @@ def test_the_pause_doubles_and_is_random_up_to_that() -> None:
     assert asked_at(status(500), chance=0.5)[0] == pytest.approx([0.0, 0.25, 0.75])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.sampled_from([429, 500, 503, 529, 408]),
     st.floats(0, 60, allow_nan=False).map(lambda wait: round(wait, 3)),

@@ -138,7 +138,7 @@ JSON_VALUES = st.recursive(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.sampled_from(list(REQUESTS)), st.dictionaries(NAMES, JSON_VALUES, max_size=5))
 def test_no_request_makes_it_raise(operation: str, fields: dict[str, Any]) -> None:
     answer = fake_reply(operation, body_of(operation, **fields))

@@ -90,7 +90,7 @@ def test_cut_anywhere_the_text_is_a_prefix_of_one_answer(way: str, size: int) ->
             assert (text, attempts, has_broken) == ("Lyon", 2, False)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.integers(0, len(ANSWERS[0])), st.sampled_from(sorted(CUTS)),
     st.integers(0, len(ANSWERS[1])), st.sampled_from(sorted(CUTS)),

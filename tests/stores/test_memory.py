@@ -112,7 +112,7 @@ class MemoryAgainstList(RuleBasedStateMachine):
 
 
 class TestMemoryAgainstList(MemoryAgainstList.TestCase):
-    settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+    settings = settings(max_examples=150, stateful_step_count=40)
 
 
 @pytest.mark.parametrize("bounds", [(0, 10**6), (10, 0)], ids=["entries", "bytes"])

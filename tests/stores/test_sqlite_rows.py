@@ -48,7 +48,7 @@ STEPS = st.lists(
 )
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(STEPS)
 def test_totals_are_exact_whatever_happens(
     connection: apsw.Connection, steps: list[tuple[str, int, int]]
@@ -82,7 +82,7 @@ NAMES = st.sampled_from(["", "a", "b", "A", "a'b", "ü", "%"])
 OPTIONAL = st.none() | NAMES
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(
     rows=st.lists(st.tuples(NAMES, NAMES, st.lists(NAMES, max_size=2)), max_size=6),
     model=OPTIONAL,

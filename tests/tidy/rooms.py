@@ -74,6 +74,7 @@ ROOMS = {
     "portal": "stream types errors",
     "invocation": "portal config core types",
     "decorating": "invocation",
+    "batching": "",
     "routing": "config providers.settings types errors",
     "admission": "admission routing config layers.settings layers.cache_settings "
     "providers.settings core types errors",
@@ -92,9 +93,9 @@ ROOMS = {
     "pipeline config providers.settings providers.wire providers.wire_client stores.base "
     "stores.memory stores.sqlite stores.tiers types clock",
     # It makes the transport of the SDKs when one is asked for: no other room imports a surface.
-    "runtime": "decorating monitor runtime_numbers runtime_parts guard_numbers guards pipeline "
-    "admission invocation portal layers.cache layers.fill config metrics stream types errors clock "
-    "surfaces.transport",
+    "runtime": "batching decorating monitor runtime_numbers runtime_parts guard_numbers guards "
+    "pipeline admission invocation portal layers.cache layers.fill config metrics stream types "
+    "errors clock surfaces.transport",
     # For users' own tests; nothing of headgate needs them.
     "testing_server": "types",
     "testing_steps": "testing_server providers.fake types",
@@ -102,6 +103,9 @@ ROOMS = {
     "testing": "testing_server testing_steps faultserver core",
     # Durable jobs: pure nouns and rules; what works them off stands on the runtime.
     "jobs": "jobs core types errors clock",
+    "jobs.asking": "jobs runtime admission admission_head spending stream config core types errors",
+    "jobs.live": "jobs batching runtime core errors clock",
+    "jobs.runner": "jobs runtime core errors clock",
     # What is counted, over all workers: they share a file of their own.
     "stores.numbers": "stores.database core errors",
     "surfaces.counting": "runtime guards metrics config core",
@@ -123,7 +127,7 @@ ROOMS = {
     # Answers put and taken by hand.
     "shelf": "runtime invocation stream core types",
     # Apps of N3; what joins their backends is loaded when `bind` asks for it.
-    "n3": "n3 runtime shelf circuitbreaker config metrics layers.settings stream types "
+    "n3": "n3 runtime batching shelf circuitbreaker config metrics layers.settings stream types "
     "errors clock",
     "n3_asking": "backend runtime errors",
     "n3_llms": "n3_asking backend runtime errors",
