@@ -8,13 +8,14 @@ memory.
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 from headgate.admission_head import read_head
 from headgate.clients import Clients
-from headgate.errors import BadRequest, Closed, WrongMethod
+from headgate.errors import BadRequest, Closed, StoreError, WrongMethod
 from headgate.runtime import Runtime
 from headgate.surfaces.batch_asked import Asked, Streamed, query_of, tenant_in, unknown
 from headgate.surfaces.batches import Batches
@@ -33,6 +34,8 @@ SEND_BYTES = 65_536
 
 _BASES = ("/v1/messages/batches", "/v1/batches", "/v1/files")
 _ID = re.compile("[A-Za-z0-9_-]{1,100}")
+
+_LOG = logging.getLogger("headgate.jobs")
 
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 Action = Callable[[Asked], Awaitable[Answer | Streamed]]
@@ -114,6 +117,9 @@ class BatchRoutes:
             while not leaves.done() and (piece := await self._desk.read(pieces, SEND_BYTES)):
                 await send({"type": "http.response.body", "body": piece, "more_body": True})
             await send({"type": "http.response.body", "body": b""})
+        except StoreError as error:
+            # Too late for another answer: a body that does not end is none to its reader.
+            _LOG.warning("an answer breaks off: %s", error.message)
         finally:
             leaves.cancel()
             await self._desk.let_go(pieces)

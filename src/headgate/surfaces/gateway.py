@@ -23,6 +23,7 @@ from headgate.surfaces.batch_asked import Streamed
 from headgate.surfaces.batch_routes import BatchRoutes, is_batch_path
 from headgate.surfaces.dialect import dialect_of, in_band_error
 from headgate.surfaces.job_desk import Desk
+from headgate.surfaces.job_workers import JobWorkers
 from headgate.surfaces.numbers import Numbers
 from headgate.surfaces.operations import Operations
 from headgate.surfaces.provenance import hit_headers, provenance_headers
@@ -86,6 +87,7 @@ class Gateway:
         self._numbers = numbers or Numbers()
         self.clients = Clients(runtime.config.keys, runtime.clock)
         self.desk = Desk(Path(runtime.config.batch.jobs_path), runtime.clock)
+        self.jobs = JobWorkers(self.desk, self.clients)
         self._serving = self._follow(runtime)
         self._older: list[Serving] = []
         self._retiring: asyncio.Task[None] | None = None
@@ -119,10 +121,12 @@ class Gateway:
     def drain(self) -> None:
         """From now on calls are refused, and it is not ready any more; those under way go on."""
         self.readiness.is_draining = True
+        self.jobs.drain()
 
     def end_calls(self) -> None:
         """Ends what is under way: a stream with an error in its dialect, a whole answer with 503.
         On the event loop that serves."""
+        self.jobs.end()
         for serving in (*self._older, self._serving):
             for call in tuple(serving.calls):
                 call.stop(Closed("the gateway shut down before the answer was complete"))
@@ -140,7 +144,9 @@ class Gateway:
         self._numbers.follow(runtime)
         operations = Operations(runtime, self.readiness, self._numbers, self.clients)
         batches = BatchRoutes(runtime, self.desk, self.clients, self.readiness)
-        return Serving(runtime, operations, batches)
+        serving = Serving(runtime, operations, batches)
+        self.jobs.serve(serving)
+        return serving
 
     async def _retire(self) -> None:
         """Oldest first: what one has handed on may be in use by its successor's calls, and by its
@@ -155,6 +161,7 @@ class Gateway:
 
     async def _close(self) -> None:
         self._is_closing = True
+        await self.jobs.close()
         if self._retiring is not None:
             await self._retiring
         await asyncio.to_thread(self._numbers.close)
@@ -242,6 +249,7 @@ class Gateway:
                 self.door.watch()
                 self._numbers.start()
                 self.clients.watch()
+                self.jobs.start()
                 self.readiness.has_started = True
                 await send({"type": "lifespan.startup.complete"})
             else:

@@ -35,6 +35,8 @@ class Desk:
     def __init__(self, path: Path, clock: Clock) -> None:
         self.path = path
         self.clock = clock
+        self.woken = asyncio.Event()
+        """Set where there may be something to work on."""
         self._store: JobStore | None = None
         self._opening = threading.Lock()
         self._threads = ThreadPoolExecutor(THREADS, "headgate-jobs")

@@ -15,8 +15,8 @@ GOOD = frozenset({SUCCEEDED, CACHE_HIT})
 """Items whose lines stand in the output file; those of all others are in the error file."""
 
 _WHY = {
-    EXPIRED: ("batch_expired", "This request could not be executed before the batch expired."),
-    CANCELLED: ("batch_cancelled", "This request was not executed: the batch was cancelled."),
+    EXPIRED: ("batch_expired", "the batch expired before this request was answered"),
+    CANCELLED: ("batch_cancelled", "the batch was cancelled before this request was answered"),
 }
 _encode = msgspec.json.Encoder().encode
 
@@ -74,7 +74,7 @@ class _Error(msgspec.Struct, tag_field="type", tag="error"):
 
 
 def _why(settled: Settled) -> tuple[str, str]:
-    code, message = _WHY.get(settled.state, ("request_failed", "The request failed."))
+    code, message = _WHY.get(settled.state, ("request_failed", "the request failed"))
     return settled.error_code or code, settled.error_message or message
 
 

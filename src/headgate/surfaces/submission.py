@@ -77,7 +77,9 @@ class Submission:
             deadline_s=now_s + wanted.window_s,
             options=options,
         )
-        return await self._desk.make(lambda store: self._make(store, job, file, head.client))
+        made = await self._desk.make(lambda store: self._make(store, job, file, head.client))
+        self._desk.woken.set()
+        return made
 
     def _make(self, store: JobStore, job: Job, file: StoredFile, client: Client | None) -> Job:
         with store.open_file(file) as opened:
