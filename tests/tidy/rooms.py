@@ -58,6 +58,8 @@ ROOMS = {
     "layers": "account trail calllog ledger stores.base stores.tiers joining events attempts "
     "guards spending lanes reshape core stream metrics types errors clock",
     "stores.keys": "stores.keys stores.database core types errors clock",
+    # It keeps the nouns of jobs, and knows their rules.
+    "stores.jobs": "stores.jobs stores.database jobs core types errors clock",
     "budgets": "stores.keys core errors clock",
     "clients": "budgets stores.keys admission_head config core types errors clock",
     "providers.settings": "core types",
