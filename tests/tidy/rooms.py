@@ -53,7 +53,8 @@ ROOMS = {
     # A layer never imports another layer, nor a concrete store.
     # Fallback chooses targets, a second one too.
     "layers.fallback": "layers.hedge attempts guards core errors clock types",
-    "layers.settings": "layers.cache_settings core",
+    "layers.settings": "layers.cache_settings jobs.settings core",
+    "jobs.settings": "core",
     "layers.cache_settings": "core types",
     "layers": "account trail calllog ledger stores.base stores.tiers joining events attempts "
     "guards spending lanes reshape core stream metrics types errors clock",
@@ -68,7 +69,7 @@ ROOMS = {
     "providers.wire_aiohttp": "providers.wire providers.wire_names types errors",
     "providers": "providers core stream types errors clock",
     # What is known before any call: `config` is a value, `config_file` reads it from a file.
-    "config": "layers.settings providers.settings core types config_file",
+    "config": "jobs.limits_settings layers.settings providers.settings core types config_file",
     "config_file": "config routing layers.settings providers.settings core types errors",
     # For any callable, without a runtime.
     "circuitbreaker": "core errors clock",
@@ -105,6 +106,8 @@ ROOMS = {
     "testing": "testing_server testing_steps faultserver core",
     # Durable jobs: pure nouns and rules; what works them off stands on the runtime.
     "jobs": "jobs core types errors clock",
+    "jobs.limits_settings": "core",
+    "jobs.limits": "jobs providers.settings core",
     "jobs.asking": "jobs runtime admission admission_head spending stream config core types errors",
     "jobs.live": "jobs batching runtime core errors clock",
     "jobs.runner": "jobs runtime core errors clock",
@@ -119,7 +122,7 @@ ROOMS = {
     "stream core types errors",
     # It notes when something was logged.
     "surfaces.logs": "surfaces calllog config core clock",
-    "surfaces.cli": "surfaces runtime monitor clients clock pricing stores.base stores.ledger "
+    "surfaces.cli": "surfaces runtime monitor clients clock pricing jobs stores.base stores.ledger "
     "stores.keys config config_file core types errors demo generate",
     # What generated backends call: the operations and the spelling of the gateway, without it.
     "backend": "backend surfaces.operations surfaces.readiness surfaces.provenance "

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from headgate.core.units import Bounds, Bytes, Seconds
+from headgate.jobs.settings import JobsConfig
 from headgate.layers.cache_settings import (
     IGNORED_FIELDS,
     CacheConfig,
@@ -29,6 +30,7 @@ class BatchConfig:
     """Items of one request at most."""
     batch_timeout: Annotated[Seconds, Bounds(0)] = 0.05
     """How long a lone item may wait for company."""
+    jobs: JobsConfig = JobsConfig()
 
 
 @dataclass(frozen=True)
@@ -137,6 +139,6 @@ class MetricsConfig:
     """Spans and metrics by OpenTelemetry, set up by its own `OTEL_...` variables; an extra."""
 
 
-__all__ = ["IGNORED_FIELDS", "BatchConfig", "BreakerConfig", "CacheConfig", "LedgerConfig",
+__all__ = ["IGNORED_FIELDS", "BatchConfig", "BreakerConfig", "CacheConfig", "JobsConfig", "LedgerConfig",
            "LimitsConfig", "MetricsConfig", "ModelCacheConfig", "RetryConfig", "SemanticConfig",
            "policy_of"]  # fmt: skip

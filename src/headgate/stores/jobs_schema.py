@@ -85,7 +85,8 @@ WHEN NEW.state <> OLD.state AND NOT CASE OLD.state
     WHEN 'queued' THEN NEW.state IN
         ('sharded', 'cache_hit', 'succeeded', 'failed', 'expired', 'cancelled')
     WHEN 'sharded' THEN NEW.state IN ('submitted', 'queued', 'cancelled')
-    WHEN 'submitted' THEN NEW.state IN ('succeeded', 'failed', 'expired', 'cancelled', 'queued')
+    WHEN 'submitted' THEN NEW.state IN
+        ('cache_hit', 'succeeded', 'failed', 'expired', 'cancelled', 'queued')
     ELSE FALSE END
 BEGIN SELECT RAISE(ABORT, 'an item may not take this step'); END;
 CREATE TRIGGER item_identity BEFORE UPDATE OF job, line_no, custom_id, request_digest, leader,
