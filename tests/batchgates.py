@@ -14,7 +14,7 @@ from gates import ONE_ATTEMPT, Gate, Got, Upstream, providers_at
 from oracle import until
 
 from headgate.config import Config
-from headgate.layers.settings import BatchConfig
+from headgate.layers.settings import BatchConfig, JobsConfig
 
 CHAT = "/v1/chat/completions"
 EDGE = "an-edge"
@@ -26,12 +26,17 @@ def jobs_file(folder: Path) -> Path:
     return folder / "jobs.db"
 
 
-def batch_config(folder: Path, upstream: Upstream | None = None, **more: Any) -> Config:
-    """Jobs in `folder`, and both dialects of `upstream`, with a key of the gateway's own."""
+def batch_config(
+    folder: Path,
+    upstream: Upstream | None = None,
+    jobs: dict[str, Any] | None = None,
+    **more: Any,
+) -> Config:
+    """Jobs in `folder`, under the settings `jobs`, and both dialects of `upstream`, with a key of the gateway's own."""
     providers = {} if upstream is None else providers_at(upstream, OWN_KEY)
     settings = {"providers": providers, **ONE_ATTEMPT, **more}
-    batch = BatchConfig(jobs_path=str(jobs_file(folder)))
-    return Config(**{"batch": batch, **settings})
+    kept = JobsConfig(path=str(jobs_file(folder)), **(jobs or {}))
+    return Config(batch=BatchConfig(jobs=kept), **settings)
 
 
 @contextmanager

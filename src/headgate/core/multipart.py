@@ -172,7 +172,9 @@ class Form:
 def too_large(file_max_bytes: int) -> BadRequest:
     """A file over the limit."""
     return BadRequest(
-        f"the file is larger than {file_max_bytes} bytes", status=413, code="file_too_large"
+        f"the file is larger than {file_max_bytes} bytes (batch.jobs.file_max_bytes)",
+        status=413,
+        code="file_too_large",
     )
 
 

@@ -27,9 +27,6 @@ from headgate.surfaces.readiness import Readiness
 from headgate.surfaces.receiving import Receive
 from headgate.surfaces.submission import Submission
 
-FILE_MAX_BYTES = 200_000_000
-MESSAGES_MAX_BYTES = 256_000_000
-"""Of a whole message batch."""
 SEND_BYTES = 65_536
 
 _BASES = ("/v1/messages/batches", "/v1/batches", "/v1/files")
@@ -64,11 +61,11 @@ class BatchRoutes:
         self._clients = clients
         self._readiness = readiness
         self._desk = desk
+        settings = runtime.config.batch.jobs
         submission = Submission(runtime, desk)
-        files = Files(desk, FILE_MAX_BYTES)
+        files = Files(desk, settings.file_max_bytes)
         batches = Batches(desk, submission)
-        most_bytes = runtime.config.server.body_max_bytes
-        messages = MessageBatches(desk, submission, MESSAGES_MAX_BYTES, most_bytes)
+        messages = MessageBatches(desk, submission, settings)
         self.routes: dict[str, dict[str, Action]] = {
             "/v1/files": {"GET": files.list, "POST": files.create},
             "/v1/files/*": {"DELETE": files.remove, "GET": files.show},

@@ -50,7 +50,7 @@ class Batches:
         """A job from an uploaded file. A bad file makes a job that has failed, as OpenAI does."""
         body = await read_body(asked.head.announced_bytes, asked.receive, BODY_MAX_BYTES)
         file_id, wanted = _wanted(parse_object(body))
-        file = await self._desk.look(lambda store: store.file(file_id, asked.tenant), None)
+        file = await self._desk.look(lambda store: store.file(file_id, asked.tenant))
         if file is None:
             raise unknown("file", file_id)
         job = await self._submission.submit(asked, file, wanted)
@@ -61,8 +61,9 @@ class Batches:
         limit, after = asked.limit(LIST, LIST_MAX), asked.query.get("after", "")
         if after:
             await self._find(asked, after)
-        found = await self._desk.look(
-            lambda store: store.jobs(asked.tenant, after, limit + 1, DIALECT), []
+        found = (
+            await self._desk.look(lambda store: store.jobs(asked.tenant, after, limit + 1, DIALECT))
+            or []
         )
         data = [shown(job) for job in found[:limit]]
         return _said(page(data, has_more=len(found) > limit))
@@ -97,7 +98,7 @@ class Batches:
         return _said({"id": job.id, "object": "batch", "deleted": True})
 
     async def _find(self, asked: Asked, job_id: str) -> Job:
-        job = await self._desk.look(lambda store: store.job(job_id, asked.tenant), None)
+        job = await self._desk.look(lambda store: store.job(job_id, asked.tenant))
         if job is None or job.options.dialect != DIALECT:
             raise unknown("batch", job_id)
         return job

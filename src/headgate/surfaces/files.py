@@ -69,12 +69,11 @@ class Files:
             places = [place for place, file in enumerate(oldest) if file.id == after]
             return oldest[places[0] + 1 if places else 0 :][: limit + 1]
 
-        if after:
-            found = await self._desk.look(find, None)
-            if found is None:
+        found = await self._desk.look(find)
+        if found is None:
+            if after:
                 raise unknown("file", after)
-        else:
-            found = await self._desk.look(find, [])
+            found = []
         return _said(page([shown(file) for file in found[:limit]], has_more=len(found) > limit))
 
     async def show(self, asked: Asked) -> Answer:
@@ -107,9 +106,7 @@ class Files:
                 code="file_in_use",
             )
         try:
-            is_gone = await self._desk.look(
-                lambda store: store.remove_file(asked.id, asked.tenant), False
-            )
+            is_gone = await self._desk.look(lambda store: store.remove_file(asked.id, asked.tenant))
         except InUse:
             raise BadRequest(
                 "a batch that has not ended reads this file: cancel the batch, or wait for it",
@@ -121,7 +118,7 @@ class Files:
         return _said({"id": asked.id, "object": "file", "deleted": True})
 
     async def _stored(self, asked: Asked) -> StoredFile:
-        file = await self._desk.look(lambda store: store.file(asked.id, asked.tenant), None)
+        file = await self._desk.look(lambda store: store.file(asked.id, asked.tenant))
         if file is None:
             raise unknown("file", asked.id)
         return file
@@ -131,7 +128,7 @@ class Files:
         if not asked.id.startswith((OUTPUT, ERRORS)):
             return None
         job_id = _JOB + asked.id[len(OUTPUT) :]
-        job = await self._desk.look(lambda store: store.job(job_id, asked.tenant), None)
+        job = await self._desk.look(lambda store: store.job(job_id, asked.tenant))
         if job is None or job.options.dialect != "openai" or asked.id not in result_ids(job):
             raise unknown("file", asked.id)
         return job

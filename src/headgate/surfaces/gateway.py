@@ -86,7 +86,7 @@ class Gateway:
         self.readiness = Readiness()
         self._numbers = numbers or Numbers()
         self.clients = Clients(runtime.config.keys, runtime.clock)
-        self.desk = Desk(Path(runtime.config.batch.jobs_path), runtime.clock)
+        self.desk = Desk(Path(runtime.config.batch.jobs.path), runtime.clock)
         self.jobs = JobWorkers(self.desk, self.clients)
         self._serving = self._follow(runtime)
         self._older: list[Serving] = []

@@ -44,11 +44,11 @@ class Desk:
         self._uploads: dict[str, int] = {}
         self._problem = ""
 
-    async def look(self, work: Callable[[JobStore], T], otherwise: T) -> T:
-        """What `work` finds in the store, `otherwise` where there is none yet. Raises Refused where
-        it cannot be used."""
+    async def look(self, work: Callable[[JobStore], T]) -> T | None:
+        """What `work` finds in the store, None where there is none yet. Raises Refused where it
+        cannot be used."""
         if self._store is None and not await self._run(self.path.exists):
-            return otherwise
+            return None
         return await self.make(work)
 
     async def make(self, work: Callable[[JobStore], T]) -> T:

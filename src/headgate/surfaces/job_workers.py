@@ -18,6 +18,7 @@ from msgspec import Struct
 from headgate.clients import Clients
 from headgate.errors import HeadgateError
 from headgate.jobs.base import Fenced, JobStore
+from headgate.jobs.live import LiveSettings
 from headgate.jobs.model import Job
 from headgate.jobs.runner import Runner, RunnerSettings
 from headgate.jobs.states import JOB_ENDS
@@ -129,7 +130,7 @@ class JobWorkers:
         rests = self._rests_until_s
         self._rests_until_s = {name: at_s for name, at_s in rests.items() if at_s > now_s}
         left = frozenset((*self._working, *self._rests_until_s))
-        for job in await self._desk.look(lambda store: _waiting(store, left, room), []):
+        for job in await self._desk.look(lambda store: _waiting(store, left, room)) or []:
             if not self._is_draining:
                 self._begin(job, self._serving)
 
@@ -146,7 +147,7 @@ class JobWorkers:
             serving.runtime,
             self._desk.opened(),
             self._desk.clock,
-            RunnerSettings(),
+            RunnerSettings(LiveSettings(serving.runtime.config.batch.jobs.concurrency)),
             client_of=self._clients.holder,
         )
         task = asyncio.ensure_future(_worked_on(runner, job.id))

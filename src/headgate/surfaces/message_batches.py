@@ -18,6 +18,7 @@ from headgate.core.json_items import Items
 from headgate.errors import BadRequest, HeadgateError
 from headgate.jobs.base import InUse, JobStore
 from headgate.jobs.model import Job, JobOptions, LineProblem, StoredFile
+from headgate.jobs.settings import JobsConfig
 from headgate.jobs.states import (
     CANCELLED,
     CANCELLING,
@@ -51,18 +52,16 @@ class _Request(msgspec.Struct, forbid_unknown_fields=True):
 class MessageBatches:
     """Jobs of one tenant at a time, those that were made by this route."""
 
-    def __init__(
-        self, desk: Desk, submission: Submission, body_max_bytes: int, item_max_bytes: int
-    ) -> None:
+    def __init__(self, desk: Desk, submission: Submission, settings: JobsConfig) -> None:
         self._desk = desk
         self._submission = submission
-        self._body_max_bytes = body_max_bytes
-        self._item_max_bytes = item_max_bytes
+        self._settings = settings
 
     async def create(self, asked: Asked) -> Answer:
         """A job from the requests in the body. A bad one is refused with all others."""
-        items = Items("requests", self._item_max_bytes)
-        pieces = Pieces(asked.receive, asked.head.announced_bytes, self._body_max_bytes)
+        items = Items("requests", self._settings.line_max_bytes)
+        most_bytes = self._settings.file_max_bytes
+        pieces = Pieces(asked.receive, asked.head.announced_bytes, most_bytes)
 
         def keep(store: JobStore) -> StoredFile:
             lines = _lines(items_in(pieces, items))
@@ -89,13 +88,17 @@ class MessageBatches:
         if after or before:
             await self._find(asked, after or before)
         if before:
-            found = await self._desk.look(
-                lambda store: _before(store, asked.tenant, before, limit + 1), []
+            found = (
+                await self._desk.look(lambda store: _before(store, asked.tenant, before, limit + 1))
+                or []
             )
             kept = found[-limit:]
         else:
-            found = await self._desk.look(
-                lambda store: store.jobs(asked.tenant, after, limit + 1, DIALECT), []
+            found = (
+                await self._desk.look(
+                    lambda store: store.jobs(asked.tenant, after, limit + 1, DIALECT)
+                )
+                or []
             )
             kept = found[:limit]
         return _said(page([shown(job) for job in kept], has_more=len(found) > limit))
@@ -133,7 +136,7 @@ class MessageBatches:
         return _said({"id": job.id, "type": "message_batch_deleted"})
 
     async def _find(self, asked: Asked, job_id: str) -> Job:
-        job = await self._desk.look(lambda store: store.job(job_id, asked.tenant), None)
+        job = await self._desk.look(lambda store: store.job(job_id, asked.tenant))
         if job is None or job.options.dialect != DIALECT:
             raise unknown("batch", job_id)
         return job

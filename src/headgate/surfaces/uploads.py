@@ -102,5 +102,7 @@ def items_in(pieces: Pieces, items: Items) -> Iterator[bytes]:
 def too_large(most_bytes: int) -> BadRequest:
     """A body over the limit of its route."""
     return BadRequest(
-        f"the body is larger than {most_bytes} bytes", status=413, code="body_too_large"
+        f"the body is larger than {most_bytes} bytes (batch.jobs.file_max_bytes)",
+        status=413,
+        code="body_too_large",
     )
