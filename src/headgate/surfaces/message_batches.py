@@ -6,6 +6,7 @@ job as any other.
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -41,6 +42,7 @@ PURPOSE = "message_batch"
 WINDOW, WINDOW_S = "24h", 86_400.0
 LIST, LIST_MAX = 20, 1000
 SHOWN_MAX = 10
+_NAME = re.compile("[A-Za-z0-9_-]{1,64}")
 _encode = msgspec.json.Encoder().encode
 
 
@@ -181,24 +183,29 @@ def _lines(requests: Iterator[bytes]) -> Iterator[bytes]:
     for place, item in enumerate(requests):
         try:
             request = msgspec.json.decode(item, type=_Request)
+            if not _NAME.fullmatch(request.custom_id):
+                raise BadRequest(
+                    f"requests.{place}.custom_id: 1 to 64 of letters, digits, _ and - are a name"
+                )
             line = {
                 "custom_id": request.custom_id,
                 "method": "POST",
                 "url": ENDPOINT,
-                "body": _on_one_line(bytes(request.params)),
+                "body": _on_one_line(bytes(request.params), place),
             }
         except (msgspec.MsgspecError, UnicodeError) as error:
             raise BadRequest(f"requests.{place}: {error}") from None
-        except BadRequest as error:
-            raise BadRequest(f"requests.{place}.params: {error.message}") from None
         yield _encode(line) + b"\n"
 
 
-def _on_one_line(params: bytes) -> msgspec.Raw:
+def _on_one_line(params: bytes, place: int) -> msgspec.Raw:
     """As it was sent, but for line feeds: in JSON that is none they would be part of a text."""
     if b"\n" not in params and b"\r" not in params:
         return msgspec.Raw(params)
-    parse_object(params)
+    try:
+        parse_object(params)
+    except BadRequest as error:
+        raise BadRequest(f"requests.{place}.params: {error.message}") from None
     return msgspec.Raw(params.replace(b"\r", b" ").replace(b"\n", b" "))
 
 

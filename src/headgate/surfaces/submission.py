@@ -15,22 +15,13 @@ from headgate.core.client import Client
 from headgate.errors import BadRequest, UnknownModel
 from headgate.jobs.base import JobStore
 from headgate.jobs.ids import job_id
-from headgate.jobs.lines import checked
-from headgate.jobs.model import Job, JobOptions, Line, LineProblem, StoredFile
+from headgate.jobs.lines import OPERATIONS, Refusal, Rules, check
+from headgate.jobs.model import Job, JobOptions, StoredFile
 from headgate.jobs.states import JOB_FAILED
 from headgate.runtime import Runtime
 from headgate.surfaces.batch_asked import Asked
 from headgate.surfaces.job_desk import Desk
-from headgate.types import NO_CONTROLS, TARGET, Route
-
-PROBLEMS_MAX = 100
-OPERATIONS = {
-    "/v1/chat/completions": "chat",
-    "/v1/completions": "completions",
-    "/v1/embeddings": "embeddings",
-    "/v1/messages": "messages",
-    "/v1/responses": "responses",
-}
+from headgate.types import NO_CONTROLS, TARGET, Policy, Route
 
 
 class Wanted(NamedTuple):
@@ -47,6 +38,8 @@ class Submission:
     def __init__(self, runtime: Runtime, desk: Desk) -> None:
         self._runtime = runtime
         self._desk = desk
+        settings = runtime.config.batch.jobs
+        self._rules = Rules(settings.lines_max, settings.file_max_bytes, settings.line_max_bytes)
 
     async def submit(self, asked: Asked, file: StoredFile, wanted: Wanted) -> Job:
         """The job that stands in the store from now on; one that has failed, where something is
@@ -82,42 +75,28 @@ class Submission:
         return made
 
     def _make(self, store: JobStore, job: Job, file: StoredFile, client: Client | None) -> Job:
+        def judge(model: str, endpoint: str) -> Policy | Refusal:
+            return self._judge(model, OPERATIONS[endpoint], client)
+
         with store.open_file(file) as opened:
-            lines, problems = checked(opened, job.endpoint)
-        problems += self._unasked(lines, OPERATIONS[job.endpoint], client)
-        if problems:
-            first = sorted(problems, key=lambda problem: problem.line)[:PROBLEMS_MAX]
-            job = replace(job, state=JOB_FAILED, ended_s=job.created_s, errors=tuple(first))
-            lines = []
-        store.create(job, lines)
+            checked = check(opened, judge, self._rules, job.endpoint)
+        if checked.problems:
+            problems = tuple(checked.problems)
+            job = replace(job, state=JOB_FAILED, ended_s=job.created_s, errors=problems)
+        store.create(job, checked.lines)
         return store.job(job.id, job.tenant) or job
 
-    def _unasked(
-        self, lines: list[Line], operation: str, client: Client | None
-    ) -> list[LineProblem]:
-        """What is wrong with the models of lines."""
-        known: dict[str, tuple[str, str] | None] = {}
-        problems = []
-        for line in lines:
-            if line.model not in known:
-                known[line.model] = self._why_not(line.model, operation, client)
-            why = known[line.model]
-            if why is not None:
-                problems.append(LineProblem(line.line_no, *why, param="body.model"))
-        return problems
-
-    def _why_not(self, model: str, operation: str, client: Client | None) -> tuple[str, str] | None:
-        """Code and message where a model may not be asked for; raises BadRequest where it could be
-        asked with the sender's own credential only."""
+    def _judge(self, model: str, operation: str, client: Client | None) -> Policy | Refusal:
+        """What the cache may keep of a model, or why it may not be asked for. Raises BadRequest
+        where it could be asked with the sender's own credential only."""
         if client is not None and not client.allows(model):
-            return "model_not_allowed", f"this key may not ask for model {model[:200]!r}"
+            return Refusal("model_not_allowed", f"this key may not ask for model {model[:200]!r}")
+        admission, config = self._runtime.admission, self._runtime.config
         try:
-            _, routes = self._runtime.admission.resolve(model, operation)
+            name, routes = admission.resolve(model, operation)
         except UnknownModel as error:
-            return error.code, error.message
-        if not any(
-            route.role == TARGET and _has_key(self._runtime.config, route) for route in routes
-        ):
+            return Refusal(error.code, error.message)
+        if not any(route.role == TARGET and _has_key(config, route) for route in routes):
             provider = routes[0].target.provider
             raise BadRequest(
                 f"provider {provider!r}, which serves model {model[:200]!r}, has no key of its own "
@@ -125,7 +104,7 @@ class Submission:
                 f"gateway has to set providers.{provider}.api_key",
                 code="provider_key_missing",
             )
-        return None
+        return admission.policy(name)
 
 
 def _has_key(config: Config, route: Route) -> bool:
