@@ -32,7 +32,8 @@ def batch_config(
     jobs: dict[str, Any] | None = None,
     **more: Any,
 ) -> Config:
-    """Jobs in `folder`, under the settings `jobs`, and both dialects of `upstream`, with a key of the gateway's own."""
+    """Jobs in `folder`, under the settings `jobs`; both dialects of `upstream`, with a key of the
+    gateway's own."""
     providers = {} if upstream is None else providers_at(upstream, OWN_KEY)
     settings = {"providers": providers, **ONE_ATTEMPT, **more}
     kept = JobsConfig(path=str(jobs_file(folder)), **(jobs or {}))

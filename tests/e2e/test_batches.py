@@ -299,16 +299,15 @@ def test_what_is_not_kept_is_refused(
 def test_a_provider_that_lives_on_its_clients_keys_has_no_batches(
     tmp_path: Path, provider: FakeProvider
 ) -> None:
-    from_clients = {"openai": {"kind": "openai", "base_url": provider.base_url}}
-    with batch_gate(tmp_path, provider, jobs=None, providers=_blocks(from_clients)) as gate:
-        with openai_at(gate) as client, pytest.raises(openai.BadRequestError, match="api_key"):
-            begun(client, lines(1))
+    blocks = {"openai": ProviderConfig(kind="openai", base_url=provider.base_url)}
+    with (
+        batch_gate(tmp_path, provider, providers=blocks) as gate,
+        openai_at(gate) as client,
+        pytest.raises(openai.BadRequestError, match="api_key"),
+    ):
+        begun(client, lines(1))
     assert provider.calls == []
     assert jobs_file(tmp_path).exists()
-
-
-def _blocks(named: dict[str, dict[str, Any]]) -> Any:
-    return {name: ProviderConfig(**block) for name, block in named.items()}
 
 
 def test_the_asynchronous_client_has_batches_too(gate: Gate) -> None:

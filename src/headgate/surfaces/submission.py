@@ -15,7 +15,7 @@ from headgate.core.client import Client
 from headgate.errors import BadRequest, UnknownModel
 from headgate.jobs.base import JobStore
 from headgate.jobs.ids import job_id
-from headgate.jobs.lines import OPERATIONS, Refusal, Rules, check
+from headgate.jobs.lines import OPERATIONS, Refusal, check
 from headgate.jobs.model import Job, JobOptions, StoredFile
 from headgate.jobs.states import JOB_FAILED
 from headgate.runtime import Runtime
@@ -38,8 +38,7 @@ class Submission:
     def __init__(self, runtime: Runtime, desk: Desk) -> None:
         self._runtime = runtime
         self._desk = desk
-        settings = runtime.config.batch.jobs
-        self._rules = Rules(settings.lines_max, settings.file_max_bytes, settings.line_max_bytes)
+        self._settings = runtime.config.batch.jobs
 
     async def submit(self, asked: Asked, file: StoredFile, wanted: Wanted) -> Job:
         """The job that stands in the store from now on; one that has failed, where something is
@@ -79,7 +78,7 @@ class Submission:
             return self._judge(model, OPERATIONS[endpoint], client)
 
         with store.open_file(file) as opened:
-            checked = check(opened, judge, self._rules, job.endpoint)
+            checked = check(opened, judge, self._settings, job.endpoint)
         if checked.problems:
             problems = tuple(checked.problems)
             job = replace(job, state=JOB_FAILED, ended_s=job.created_s, errors=problems)
