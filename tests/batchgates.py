@@ -41,9 +41,14 @@ def batch_config(
 
 
 @contextmanager
-def batch_gate(folder: Path, upstream: Upstream | None = None, **more: Any) -> Iterator[Gate]:
+def batch_gate(
+    folder: Path,
+    upstream: Upstream | None = None,
+    jobs: dict[str, Any] | None = None,
+    **more: Any,
+) -> Iterator[Gate]:
     """A gateway with them."""
-    gate = Gate(batch_config(folder, upstream, **more))
+    gate = Gate(batch_config(folder, upstream, jobs, **more))
     try:
         yield gate
     finally:

@@ -26,8 +26,10 @@ from gates import Gate
 from oracle import until
 
 from headgate.config import ProviderConfig
-from headgate.faultserver.steps import Pause
-from headgate.testing import FakeProvider, FaultServer, Status
+from headgate.testing import Delay, FakeProvider, FaultServer, Status
+from headgate.types import Secret
+
+OPENAI = ProviderConfig(kind="openai", base_url="http://127.0.0.1:1/v1", api_key=Secret("k"))
 
 
 @pytest.fixture
@@ -186,13 +188,17 @@ def test_a_bad_file_makes_a_batch_that_has_failed_and_asks_nothing(
     assert provider.calls == []
 
 
-def test_an_unknown_model_is_a_bad_line(tmp_path: Path, provider: FakeProvider) -> None:
-    with batch_gate(tmp_path, provider) as gate, openai_at(gate) as client:
-        content = jsonl(line("a", model="nobody/m"), line("b"), line("c", model="nobody/m"))
+def test_a_model_that_nobody_serves_is_a_bad_line(tmp_path: Path, provider: FakeProvider) -> None:
+    blocks = {"one": OPENAI, "two": OPENAI}
+    with (
+        batch_gate(tmp_path, provider, providers=blocks) as gate,
+        openai_at(gate) as client,
+    ):
+        content = jsonl(line("a", model="m"), line("b", model="one/m"), line("c", model="m"))
         batch = begun(client, content)
-        assert batch.status in ("failed", "validating", "in_progress", "completed")
-        if batch.status == "failed":
-            assert {problem.line for problem in batch.errors.data} == {1, 3}
+        assert batch.status == "failed"
+        told = [(problem.line, problem.code, problem.param) for problem in batch.errors.data]
+        assert told == [(1, "model_not_found", "body.model"), (3, "model_not_found", "body.model")]
 
 
 def test_lines_that_fail_stand_in_the_error_file(tmp_path: Path) -> None:
@@ -222,25 +228,30 @@ def test_a_batch_without_a_success_has_no_output_file(tmp_path: Path) -> None:
 
 
 def test_a_cancelled_batch_keeps_what_it_has(tmp_path: Path) -> None:
-    with FaultServer() as server, batch_gate(tmp_path, server) as gate, openai_at(gate) as client:
-        pause = Pause()
-        server.script(pause, model="slow", times=None)
-        content = jsonl(line("a"), *(line(f"s-{n}", model="slow") for n in range(3)))
-        batch = begun(client, content)
+    with (
+        FaultServer() as server,
+        batch_gate(tmp_path, server, {"concurrency": 1}) as gate,
+        openai_at(gate) as client,
+    ):
+        # All of it would take more than a minute.
+        server.script(Delay(0.2), times=None)
+        batch = begun(client, lines(400))
         until(
-            lambda: client.batches.retrieve(batch.id).request_counts.completed == 1,
+            lambda: client.batches.retrieve(batch.id).request_counts.completed,
             "the first line is done",
         )
         cancelling = client.batches.cancel(batch.id)
         assert cancelling.status in ("cancelling", "cancelled")
-        assert cancelling.cancelling_at is not None
-        pause.release()
         done = ended(client, batch.id)
         assert done.status == "cancelled"
-        assert done.cancelled_at >= done.cancelling_at
+        assert done.cancelled_at >= done.cancelling_at >= done.created_at
+        good, bad = results(client, done.output_file_id), results(client, done.error_file_id)
         counts = done.request_counts
-        assert (counts.total, counts.completed + counts.failed) == (4, 4)
-        assert results(client, done.output_file_id)[0]["custom_id"] == "a"
+        assert (len(good), len(bad)) == (counts.completed, counts.failed)
+        assert counts.total == 400
+        assert {one["custom_id"] for one in (*good, *bad)} == {f"line-{n}" for n in range(400)}
+        assert {one["error"]["code"] for one in bad} == {"batch_cancelled"}
+        assert len(server.calls) == len(good)
 
 
 def test_what_is_in_use_stays(client: openai.OpenAI, tmp_path: Path) -> None:

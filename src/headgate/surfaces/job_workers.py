@@ -47,6 +47,13 @@ class _Working(Struct):
     job: Job
     runner: Runner
     task: asyncio.Task[Job | None]
+    is_stopped: bool = False
+    """It goes on elsewhere, or ends, as soon as somebody begins with it again."""
+
+    def stop(self) -> None:
+        """Lets what is under way end, and begins nothing more of it."""
+        self.is_stopped = True
+        self.runner.stop()
 
 
 class JobWorkers:
@@ -99,7 +106,7 @@ class JobWorkers:
 
     def _stop_all(self) -> None:
         for working in self._working.values():
-            working.runner.stop()
+            working.stop()
 
     async def _follow(self) -> None:
         woken = self._desk.woken
@@ -122,7 +129,7 @@ class JobWorkers:
         """Stops the jobs whose keys have ended, and begins those for which there is room."""
         for working in self._working.values():
             if self._has_lost_its_key(working.job):
-                working.runner.stop()
+                working.stop()
         room = AT_ONCE - len(self._working)
         if room <= 0 or self._serving is None:
             return
@@ -157,7 +164,7 @@ class JobWorkers:
 
     def _ended(self, job_id: str, serving: Serving, task: asyncio.Task[Job | None]) -> None:
         serving.running -= 1
-        del self._working[job_id]
+        working = self._working.pop(job_id)
         self._desk.woken.set()
         if task.cancelled():
             return
@@ -166,12 +173,8 @@ class JobWorkers:
             _LOG.warning("a job is left alone for a while: %s: %s", type(error).__name__, error)
         job = None if error is not None else task.result()
         has_ended = job is not None and job.state in JOB_ENDS
-        if not has_ended and not self._is_stopping(serving):
+        if not has_ended and not working.is_stopped:
             self._rests_until_s[job_id] = self._desk.clock.monotonic() + REST_S
-
-    def _is_stopping(self, serving: Serving) -> bool:
-        """Whether it ended because it was to go on elsewhere."""
-        return self._is_draining or serving is not self._serving
 
 
 async def _worked_on(runner: Runner, job_id: str) -> Job | None:
