@@ -110,6 +110,11 @@ ROOMS = {
     "jobs.limits": "jobs providers.settings core",
     "jobs.asking": "jobs runtime admission admission_head spending stream config core types errors",
     "jobs.live": "jobs batching runtime core errors clock",
+    # The batch lane, and the batch APIs of providers over the project's own wire.
+    "jobs.apis": "jobs.apis providers.wire providers.wire_client providers.http "
+    "providers.settings core types errors clock",
+    "jobs.shard": "jobs runtime core stream types errors clock",
+    "jobs.shards": "jobs runtime core errors clock",
     "jobs.runner": "jobs runtime core errors clock",
     # What is counted, over all workers: they share a file of their own.
     "stores.numbers": "stores.database core errors",

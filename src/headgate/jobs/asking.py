@@ -32,7 +32,7 @@ from headgate.jobs.states import CACHE_HIT, FAILED, SUCCEEDED
 from headgate.runtime import Runtime
 from headgate.spending import reported_usage
 from headgate.stream import Whole
-from headgate.types import Entry, Headers, Reply
+from headgate.types import Call, Entry, Headers, Reply
 
 _JSON = (b"content-type", b"application/json")
 _VERSION = (b"anthropic-version", b"2023-06-01")
@@ -111,6 +111,26 @@ class Asker:
         except HeadgateError as error:
             return _failed(item, error.code, error.message)
         return Question(item, body, plan) if entry is None else self._stored(item, entry)
+
+    async def find(self, item: Item, line: bytes) -> Question | Settled:
+        """As `look`, and in the tier below memory."""
+        found, tiers = self.look(item, line), self._runtime.tiers
+        if isinstance(found, Settled) or found.plan.bypass or tiers.below is None:
+            return found
+        entry = await tiers.find(self._call(found.body, found.plan))
+        return found if entry is None or entry.kind != "whole" else self._stored(item, entry)
+
+    def call_of(self, line: bytes) -> Call | None:
+        """The call that a line is; None where it cannot be read, or asked, any more."""
+        try:
+            body = bytes(msgspec.json.decode(line, type=_Line).body)
+            plan = self._admission.plan(self._operation, self._head, body, b"")
+        except (msgspec.MsgspecError, HeadgateError):
+            return None
+        return self._call(body, plan)
+
+    def _call(self, body: bytes, plan: Plan) -> Call:
+        return self._admission.call(self._path, self._head, body, plan)
 
     async def ask(self, question: Question) -> Settled:
         """How the line ends. Raises Again, and Closed."""
