@@ -20,7 +20,7 @@ from stores.jobfiles import (
 )
 
 from headgate.errors import StoreError
-from headgate.jobs.base import Fenced, JobStore
+from headgate.jobs.base import Fenced, InUse, JobStore
 from headgate.jobs.model import Job, Lease, Line, LineProblem
 from headgate.jobs.states import (
     CANCELLED,
@@ -83,7 +83,7 @@ def test_1_content_that_breaks_off_leaves_no_file(job_store: JobStore) -> None:
 def test_a_file_that_an_unfinished_job_reads_stays(job_store: JobStore) -> None:
     file = job_store.add_file("acme", "batch", "a", [b"a"])
     job, lease = leased(job_store, lines(1), input_file_id=file.id)
-    with pytest.raises(StoreError, match=f"{file.id} is read by {job.id}"):
+    with pytest.raises(InUse, match=f"{file.id} is read by {job.id}"):
         job_store.remove_file(file.id, "acme")
     job_store.settle(lease, [answered("line-1")])
     job_store.set_state(lease, COMPLETED)
@@ -178,6 +178,28 @@ def test_a_job_that_was_to_be_cancelled_may_be_done_already(job_store: JobStore)
         found = job_store.job(job.id, None)
         assert found is not None
         assert found.state == state
+
+
+def test_5_a_job_is_forgotten_when_it_has_ended_by_its_tenant(job_store: JobStore) -> None:
+    job, lease = leased(job_store, [a_line(1), a_line(2, 1)])
+    other, other_lease = leased(job_store, lines(1), tenant="else")
+    job_store.intend(lease, an_intent(job), ["line-1"])
+    job_store.requeue(lease, ["line-1"])
+    for one, name in [(lease, "line-1"), (other_lease, "line-1")]:
+        job_store.settle(one, [answered(name)])
+    with pytest.raises(InUse):
+        job_store.remove(job.id, "acme")
+    job_store.set_state(lease, COMPLETED)
+    assert not job_store.remove(job.id, "else")
+    assert len(list(job_store.results(job.id))) == 2
+    assert job_store.remove(job.id, "acme")
+    assert not job_store.remove(job.id, "acme")
+    assert job_store.job(job.id, None) is None
+    assert (list(job_store.results(job.id)), job_store.shards(job.id)) == ([], [])
+    # What another job was answered by the same bytes stays.
+    assert [row.settled for row in job_store.results(other.id)] == [answered("line-1")]
+    with pytest.raises(Fenced):
+        job_store.set_state(lease, COMPLETED)
 
 
 # Leases.

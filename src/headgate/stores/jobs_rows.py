@@ -15,14 +15,14 @@ from headgate.jobs.states import CANCELLING, JOB_ENDS
 from headgate.stores.jobs_schema import STAGED
 
 # The job's own row first: items, results and ledger rows go with their job only.
-_FORGET = (
-    "DELETE FROM job WHERE number = ?",
-    "DELETE FROM ledger WHERE job = ?",
-    "DELETE FROM result WHERE job = ?",
-    "DELETE FROM item WHERE job = ?",
-    "DELETE FROM shard WHERE job = ?",
-    "DELETE FROM tally WHERE job = ?",
-)
+_FORGET = """
+DELETE FROM job WHERE number = :job;
+DELETE FROM ledger WHERE job = :job;
+DELETE FROM result WHERE job = :job;
+DELETE FROM item WHERE job = :job;
+DELETE FROM shard WHERE job = :job;
+DELETE FROM tally WHERE job = :job;
+"""
 _FORGET_BODY = (
     "DELETE FROM body WHERE number = ?1 AND NOT EXISTS (SELECT 1 FROM result WHERE body = ?1)"
 )
@@ -166,8 +166,7 @@ def remove(connection: apsw.Connection, job_id: str, tenant: str) -> bool:
     bodies = connection.execute(
         "SELECT DISTINCT body FROM result WHERE job = ? AND body IS NOT NULL", (number,)
     ).fetchall()
-    for statement in _FORGET:
-        connection.execute(statement, (number,))
+    connection.execute(_FORGET, {"job": number})
     connection.executemany(_FORGET_BODY, bodies)
     return True
 
