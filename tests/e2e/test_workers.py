@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from gates import Address, Got
+from gates import PATIENT, Address, Got
 from programs import Running, children, is_gone, run, running, until
 
 from headgate.testing import FakeProvider
@@ -75,7 +75,7 @@ def is_worker(pid: int) -> bool:
 def workers(tmp_path: Path, provider: FakeProvider) -> Iterator[Workers]:
     (tmp_path / "gate.toml").write_text(
         f'[server]\nworkers = 2\nport = 0\n[cache]\npersist = true\n'
-        f'[providers.openai]\nbase_url = "{provider.base_url}"\n'
+        f'{PATIENT}[providers.openai]\nbase_url = "{provider.base_url}"\n'
     )  # fmt: skip
     with running("serve", "--config", "gate.toml", cwd=tmp_path) as gateway:
         yield Workers(gateway)
