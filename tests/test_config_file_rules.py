@@ -38,6 +38,22 @@ def test_a_server_listens_somewhere() -> None:
 
 
 @pytest.mark.parametrize(
+    ("said", "path", "wanted"),
+    [
+        ({"b": {}}, ("batch_api", "b"), "there is no provider 'b'"),
+        ({"a": {"as_of": "soon"}}, ("batch_api", "a", "as_of"), "a day such as 2026-11-12"),
+    ],
+)
+def test_a_batch_api_belongs_to_a_provider_and_was_looked_at_on_a_day(
+    said: Tree, path: tuple[str, ...], wanted: str
+) -> None:
+    assert list(broken({"providers": {"a": FAKE}, "batch_api": {"a": {"as_of": ""}}})) == []
+    ((found, message),) = broken({"providers": {"a": FAKE}, "batch_api": said})
+    assert found == path
+    assert wanted in message
+
+
+@pytest.mark.parametrize(
     ("limits", "wanted"),
     [
         ({"concurrency_start": 1001}, "must be at most limits.concurrency_max (1000), got 1001"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import date
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -44,7 +45,25 @@ def broken(tree: Tree) -> Iterator[tuple[Path, str]]:
         for key in ("input", "output"):
             if key not in price:
                 yield ("prices", name), f"{key} is not set: nothing is free by omission"
+    yield from _broken_batch_apis(tree)
     yield from broken_routes(tree)
+
+
+def _broken_batch_apis(tree: Tree) -> Iterator[tuple[Path, str]]:
+    providers = dict(tables(tree, "providers"))
+    for name, said in tables(tree, "batch_api"):
+        if providers and name not in providers:
+            yield ("batch_api", name), f"there is no provider {name!r}"
+        as_of = said.get("as_of", "")
+        if isinstance(as_of, str) and as_of and not _is_day(as_of):
+            yield ("batch_api", name, "as_of"), "expected a day such as 2026-11-12"
+
+
+def _is_day(text: str) -> bool:
+    try:
+        return bool(date.fromisoformat(text))
+    except ValueError:
+        return False
 
 
 def warnings(config: Config) -> list[str]:

@@ -191,3 +191,15 @@ def test_explain_works_in_a_program_without_a_terminal(folder: Path) -> None:
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
     assert json.loads(done.stdout)["file"] is None
+
+
+def test_check_names_what_is_known_of_batch_apis_for_too_long(
+    capsys: Captured, folder: Path
+) -> None:
+    key = '[providers.openai]\napi_key = "sk-one"\n[batch_api.openai]\nas_of = "2020-01-01"\n'
+    (folder / "headgate.toml").write_text(key)
+    told = Told(capsys, "check", "--config", "headgate.toml")
+    assert told.code == 0
+    assert (
+        'batch_api."openai": what its batch API takes was last looked up on 2020-01-01' in told.err
+    )

@@ -35,6 +35,12 @@ class JobOptions(Struct, frozen=True):
     window: str = "24h"
     dialect: str = "openai"
     """Who asked: `openai` (files and batches, and the command line) or `anthropic`."""
+    client: str = ""
+    """Id of the client key that made it, whose models, budget and end hold for every item; "": none
+    was needed."""
+    headers: tuple[tuple[str, str], ...] = ()
+    """Headers of its maker that every item is asked with: those of `BEHAVIOUR_HEADERS`, which
+    are part of the key, too."""
 
 
 class LineProblem(Struct, frozen=True):
@@ -52,7 +58,8 @@ class Job(Struct, frozen=True):
     id: str
     """`job_` and 32 random characters: not to be guessed, and no capability either."""
     tenant: str
-    """Who may see it; "" is the command line of this machine."""
+    """Who may see it, as `core.fingerprint.tenant_of` spells it; "" is the command line of this
+    machine."""
     endpoint: str
     """`/v1/chat/completions`, `/v1/responses`, `/v1/embeddings`, `/v1/completions`,
     `/v1/messages`."""

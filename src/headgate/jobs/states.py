@@ -16,7 +16,8 @@ ITEM_AFTER: dict[str, frozenset[str]] = {
     # What is asked on the ordinary path goes from `queued` to its end in one step.
     QUEUED: frozenset({CACHE_HIT, SHARDED, SUCCEEDED, FAILED, EXPIRED, CANCELLED}),
     SHARDED: frozenset({SUBMITTED, QUEUED, CANCELLED}),
-    SUBMITTED: frozenset({SUCCEEDED, FAILED, EXPIRED, CANCELLED, QUEUED}),
+    # On the ordinary path the cache may have what was submitted.
+    SUBMITTED: frozenset({CACHE_HIT, SUCCEEDED, FAILED, EXPIRED, CANCELLED, QUEUED}),
 }
 
 # Shards: one batch at a provider.

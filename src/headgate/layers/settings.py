@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from headgate.core.units import Bounds, Bytes, Seconds
+from headgate.jobs.settings import JobsConfig
 from headgate.layers.cache_settings import (
     IGNORED_FIELDS,
     CacheConfig,
@@ -35,6 +36,7 @@ class BatchConfig:
     """Inputs of one kind that wait; one more is refused (503)."""
     across_tenants: bool = False
     """Send inputs of different tenants in one request."""
+    jobs: JobsConfig = JobsConfig()
 
 
 @dataclass(frozen=True)
@@ -143,6 +145,6 @@ class MetricsConfig:
     """Spans and metrics by OpenTelemetry, set up by its own `OTEL_...` variables; an extra."""
 
 
-__all__ = ["IGNORED_FIELDS", "BatchConfig", "BreakerConfig", "CacheConfig", "LedgerConfig",
-           "LimitsConfig", "MetricsConfig", "ModelCacheConfig", "RetryConfig", "SemanticConfig",
-           "policy_of"]  # fmt: skip
+__all__ = ["IGNORED_FIELDS", "BatchConfig", "BreakerConfig", "CacheConfig", "JobsConfig",
+           "LedgerConfig", "LimitsConfig", "MetricsConfig", "ModelCacheConfig", "RetryConfig",
+           "SemanticConfig", "policy_of"]  # fmt: skip
