@@ -28,6 +28,13 @@ from headgate.testing import Answer, FakeProvider
 
 ROOT = Path(__file__).parents[1]
 RULES = ROOT / "deploy" / "prometheus" / "alerts.yml"
+DASHBOARD = ROOT / "deploy" / "grafana" / "headgate.json"
+HIT_RATE = (
+    "rate(llm_cache_hits[5m]) / (rate(llm_cache_hits[5m]) + rate(llm_cache_misses[5m]))"
+)  # fmt: skip
+LATENCY = "histogram_quantile(0.95, rate(llm_latency_ms[5m]))"
+ERROR_RATE = "rate(llm_errors[5m]) / rate(llm_calls[5m])"
+TOKENS = "sum(rate(llm_tokens[1h])) by (model)"
 CHAT = "/v1/chat/completions"
 SCRAPE_S = 0.5
 CLIENTS = 16
@@ -39,6 +46,26 @@ _LISTENS = re.compile(r'msg="Listening on" address=127\.0\.0\.1:(\d+)\s')
 REFUSALS = 15
 FAILURES = 4
 WARM_UP = ("alpha", "beta", "gamma")
+
+
+def panels() -> list[dict[str, Any]]:
+    """Those of the shipped dashboard, without its headings."""
+    shown = json.loads(DASHBOARD.read_text("utf-8"))["panels"]
+    return [panel for panel in shown if panel["type"] != "row"]
+
+
+def expressions() -> list[str]:
+    """Every one that they ask."""
+    return [line["expr"] for panel in panels() for line in panel["targets"]]
+
+
+def filled(expression: str) -> str:
+    """As Grafana would send it, for every model and instance."""
+    expression = expression.replace("$__rate_interval", "5m")
+    for menu in ("$model", "$instance"):
+        expression = expression.replace(menu, ".*")
+    assert "$" not in expression
+    return expression
 
 
 class Point(NamedTuple):

@@ -85,7 +85,6 @@ def test_every_problem_is_found_in_one_reading() -> None:
             'unknown key; a name with a dot needs quotes: [models."gpt-4.1"]',
         ),
         ({"cache": {"models": {"x": {"semantic": True}}}}, "not available in this version"),
-        ({"jobs": {}}, "not available in this version"),
     ],
 )
 def test_an_unknown_key_is_told_what_was_probably_meant(tree: Tree, message: str) -> None:

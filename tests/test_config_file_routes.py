@@ -64,6 +64,10 @@ def test_what_leads_somewhere_is_accepted(models: Any) -> None:
                 " 3",
             )
         ),
+        ("a/x =3", "expected PROVIDER/MODEL"),
+        ("a/ x", "expected PROVIDER/MODEL"),
+        ("a/m", 'names "a/m" more than once'),
+        ("a/m=2", 'names "a/m=2" more than once'),
         (Expanded("s3cret"), "expected PROVIDER/MODEL"),
         (Expanded("s3cret/x"), "no provider for"),
     ],
@@ -103,6 +107,12 @@ def test_a_stand_in_is_another_model(key: str, other: str, message: str) -> None
     assert path == f"models.m.{key}"
     assert message in found
     assert "s3cret" not in found
+
+
+@pytest.mark.parametrize("key", KINDS)
+def test_a_stand_in_is_named_once(key: str) -> None:
+    models = {"m": {"targets": ["a/m"], key: ["n", "b/x", "n"]}, "n": {"targets": ["a/n"]}}
+    assert broken(models) == [(f"models.m.{key}", 'names "n" more than once')]
 
 
 @pytest.mark.parametrize("key", KINDS)

@@ -31,6 +31,28 @@ def test_what_fits_together_is_accepted(tree: Tree) -> None:
     assert list(broken(tree)) == []
 
 
+def test_a_server_listens_somewhere() -> None:
+    ((path, message),) = broken({"server": {"host": ""}})
+    assert path == ("server", "host")
+    assert "127.0.0.1" in message
+
+
+@pytest.mark.parametrize(
+    ("said", "path", "wanted"),
+    [
+        ({"b": {}}, ("batch_api", "b"), "there is no provider 'b'"),
+        ({"a": {"as_of": "soon"}}, ("batch_api", "a", "as_of"), "a day such as 2026-11-12"),
+    ],
+)
+def test_a_batch_api_belongs_to_a_provider_and_was_looked_at_on_a_day(
+    said: Tree, path: tuple[str, ...], wanted: str
+) -> None:
+    assert list(broken({"providers": {"a": FAKE}, "batch_api": {"a": {"as_of": ""}}})) == []
+    ((found, message),) = broken({"providers": {"a": FAKE}, "batch_api": said})
+    assert found == path
+    assert wanted in message
+
+
 @pytest.mark.parametrize(
     ("limits", "wanted"),
     [
@@ -192,7 +214,7 @@ PROVIDER_URL = "http://127.0.0.1:4000/v1"
 @pytest.mark.parametrize(
     ("changes", "key"),
     [
-        ({"batch": BatchConfig(enabled=True)}, "batch.enabled"),
+        ({"batch": BatchConfig(delay_max=0.051)}, "batch.delay_max"),
         ({"server": ServerConfig(workers=2)}, "server.workers"),
         ({"providers": {"p": ProviderConfig(base_url=PROVIDER_URL)}}, "providers.p.base_url"),
         ({"providers": {"p": ProviderConfig(latency=1.0)}}, "providers.p.latency"),

@@ -22,6 +22,7 @@ from headgate.config_file_show import (
     schema,
 )
 from headgate.errors import ConfigError
+from headgate.jobs.limits_settings import BatchApiConfig
 from headgate.layers.settings import CacheConfig, LimitsConfig
 from headgate.providers.settings import DEFAULT_BASE_URLS, ModelConfig, PriceConfig, ProviderConfig
 
@@ -30,7 +31,7 @@ SETTING = re.compile(r"^#(?=[\w\[])", re.M)
 
 def test_every_field_of_every_block_has_a_line() -> None:
     found = dict(blocks())
-    assert len(found) == 15
+    assert len(found) == 17
     for path, block in found.items():
         lines = documented(block)
         assert lines[""].startswith("`["), path
@@ -64,7 +65,7 @@ def test_every_default_in_the_file_is_that_of_the_code(tmp_path: Path) -> None:
     assert replace(config.keys, pepper=KeysConfig.pepper) == KeysConfig()
     assert replace(
         config, server=ServerConfig(), cache=CacheConfig(), limits=LimitsConfig(),
-        keys=KeysConfig(), providers={}, models={}, prices={},
+        keys=KeysConfig(), providers={}, models={}, prices={}, batch_api={},
     ) == Config()  # fmt: skip
     openai = config.providers["openai"]
     assert openai.base_url == DEFAULT_BASE_URLS["openai"]
@@ -72,6 +73,7 @@ def test_every_default_in_the_file_is_that_of_the_code(tmp_path: Path) -> None:
     assert without_examples(openai) == ProviderConfig()
     assert replace(config.models["gpt-4o"], targets=()) == ModelConfig()
     assert without_examples(config.prices["openai/gpt-4o"]) == PriceConfig()
+    assert without_examples(config.batch_api["openai"]) == BatchApiConfig()
 
 
 def without_examples(block: Any) -> Any:
@@ -86,7 +88,8 @@ def test_the_file_shows_every_setting_once() -> None:
     wanted = {(setting.section, setting.name) for setting in reference()}
     names = {'cache.models."NAME"': "cache.models.gpt-4", 'models."NAME"': "models.gpt-4o",
              'providers."NAME"': "providers.openai",
-             'prices."NAME"': "prices.openai/gpt-4o"}  # fmt: skip
+             'prices."NAME"': "prices.openai/gpt-4o",
+             'batch_api."NAME"': "batch_api.openai"}  # fmt: skip
     assert shown == {(names.get(section, section), name) for section, name in wanted}
 
 

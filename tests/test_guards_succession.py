@@ -86,6 +86,19 @@ def test_a_longer_lease_alone_begins_nothing_anew() -> None:
     assert after.deployment().settings.probe_lease_s == 1205
 
 
+def test_of_two_reloads_before_any_call_the_later_ones_settings_hold() -> None:
+    first, second = (
+        BreakerSettings(calls_min=4, open_base_s=8, open_jitter=0, probes_needed=needed)
+        for needed in (3, 4)
+    )
+    scene = failing("a")
+    between = succeeded(scene, breaker=first)
+    after = succeeded(between, breaker=second)
+    after.refused(to("a"))
+    between.refused(to("a"))
+    assert after.deployment("a").settings.probes_needed == 4
+
+
 def test_budgets_of_repeats_go_on_where_their_settings_are_the_same() -> None:
     scene = Scene(own_keys=frozenset("ab"))
     target = to("a").target

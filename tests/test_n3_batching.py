@@ -108,6 +108,31 @@ def test_a_list_of_prompts_is_answered_in_its_order(server: FaultServer) -> None
     assert len(server.calls) == 3
 
 
+def test_of_a_list_no_more_are_asked_at_a_time_than_a_batch_holds() -> None:
+    model = FakeModel("x")
+    batcher = Batcher(model.call, max_batch_size=3)
+
+    async def ask() -> list[Any]:
+        model.hold()
+        asked = asyncio.create_task(batcher.batch_execute(list("abcdefg"), "m"))
+        await asyncio.to_thread(model.wait_for_calls, 3)
+        assert model.count == 3
+        model.release()
+        return await asked
+
+    assert asyncio.run(ask()) == ["x"] * 7
+    assert batcher.get_stats()["max_batch_size"] >= 3
+
+
+def test_the_first_failure_of_a_list_is_raised_and_the_rest_not_asked() -> None:
+    model = FakeModel("x")
+    model.script("x", ValueError("no"))
+    batcher = Batcher(model.call, max_batch_size=1)
+    with pytest.raises(ValueError, match="no"):
+        asyncio.run(batcher.batch_execute(list("abcdefg"), "m"))
+    assert model.count == 2
+
+
 def test_after_shutdown_nothing_is_taken() -> None:
     batcher = n3._LLMBatcher(max_batch_size=4, batch_timeout_ms=10)
     assert batcher.get_stats()["avg_batch_size"] == 0

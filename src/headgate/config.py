@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from headgate.core.units import Bounds, Bytes, Seconds
+from headgate.jobs.limits_settings import BatchApiConfig
 from headgate.layers.settings import (
     BatchConfig,
     BreakerConfig,
@@ -101,6 +102,7 @@ class Config:
     providers: dict[str, ProviderConfig] = field(default_factory=dict)
     models: dict[str, ModelConfig] = field(default_factory=dict)
     prices: dict[str, PriceConfig] = field(default_factory=dict)
+    batch_api: dict[str, BatchApiConfig] = field(default_factory=dict)
 
     @staticmethod
     def load(path: str | Path, *, environment: Mapping[str, str] | None = None) -> Config:
@@ -124,6 +126,7 @@ def _files() -> Any:
 
 
 __all__ = [
+    "BatchApiConfig",
     "CallsConfig",
     "Config",
     "KeysConfig",

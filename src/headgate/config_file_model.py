@@ -30,7 +30,7 @@ Describe = Callable[[type], dict[str, str]]
 """One line for each field of a block; the block's own stands under ""."""
 
 # Keys of later versions, which a reader of the roadmap may try: `*` is any name.
-_LATER = frozenset({("cache", "models", "*", "semantic"), ("jobs",), ("semantic",)})
+_LATER = frozenset({("cache", "models", "*", "semantic"), ("semantic",)})
 
 _LATER_VALUES: dict[Path, tuple[str, ...]] = {
     ("cache", "policy"): ("gdsf",),

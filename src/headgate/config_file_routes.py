@@ -26,6 +26,8 @@ def broken_routes(tree: Tree) -> Iterator[tuple[Path, str]]:
         for key in _STAND_INS:
             for message in _broken_stand_ins(name, _texts(model.get(key)), providers, models):
                 yield ("models", name, key), message
+            for message in _repeated(model.get(key)):
+                yield ("models", name, key), message
             if cycle := _cycle(name, key, models):
                 yield ("models", name, key), f"leads back to itself: {' -> '.join(cycle)}"
         if message := _shared_credential(name, providers, models):
@@ -42,6 +44,18 @@ def _broken_targets(targets: Any, providers: list[str]) -> Iterator[str]:
         elif written[0] not in providers:
             known = ", ".join(providers) or "none"
             yield f"no provider for {shown(target)}; configured: {known}"
+    yield from _repeated(targets)
+
+
+def _repeated(names: Any) -> Iterator[str]:
+    """What is named twice would be asked twice, or have another share than is written there."""
+    seen: set[tuple[str, ...]] = set()
+    for name in _texts(names):
+        written = read_target(name)
+        known = (name,) if written is None else written[:2]
+        if known in seen:
+            yield f"names {shown(name)} more than once"
+        seen.add(known)
 
 
 def _is_miswritten(model: str) -> bool:

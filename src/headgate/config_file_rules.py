@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import date
 from typing import Any
 from urllib.parse import urlsplit
 
 from headgate.config import Config
 from headgate.config_file_routes import broken_routes
 from headgate.config_file_text import Path, Tree, at, dotted, tables
+from headgate.core.microbatch import DELAY_MAX_S
 from headgate.core.units import parse_duration
 from headgate.layers.settings import BreakerConfig, LimitsConfig, RetryConfig
 from headgate.providers.settings import ProviderConfig
@@ -28,6 +30,8 @@ def broken(tree: Tree) -> Iterator[tuple[Path, str]]:
         yield ("cache", "semantic", "enabled"), f"the semantic cache is {_LATER}"
     if at(tree, "cache", "store"):
         yield ("cache", "store"), f"a shared store is {_LATER}; use persist = true"
+    if at(tree, "server", "host") == "":
+        yield ("server", "host"), "names no address: 127.0.0.1 is this machine, 0.0.0.0 is all"
     start = _whole(at(tree, "limits", "concurrency_start"), 0)
     most = _whole(at(tree, "limits", "concurrency_max"), LimitsConfig.concurrency_max)
     if start > most:
@@ -41,7 +45,25 @@ def broken(tree: Tree) -> Iterator[tuple[Path, str]]:
         for key in ("input", "output"):
             if key not in price:
                 yield ("prices", name), f"{key} is not set: nothing is free by omission"
+    yield from _broken_batch_apis(tree)
     yield from broken_routes(tree)
+
+
+def _broken_batch_apis(tree: Tree) -> Iterator[tuple[Path, str]]:
+    providers = dict(tables(tree, "providers"))
+    for name, said in tables(tree, "batch_api"):
+        if providers and name not in providers:
+            yield ("batch_api", name), f"there is no provider {name!r}"
+        as_of = said.get("as_of", "")
+        if isinstance(as_of, str) and as_of and not _is_day(as_of):
+            yield ("batch_api", name, "as_of"), "expected a day such as 2026-11-12"
+
+
+def _is_day(text: str) -> bool:
+    try:
+        return bool(date.fromisoformat(text))
+    except ValueError:
+        return False
 
 
 def warnings(config: Config) -> list[str]:
@@ -50,8 +72,8 @@ def warnings(config: Config) -> list[str]:
 
 
 def _without_effect(config: Config) -> Iterator[tuple[str, str]]:
-    if config.batch.enabled:
-        yield "batch.enabled", "without effect in this version"
+    if config.batch.delay_max > DELAY_MAX_S:
+        yield "batch.delay_max", f"nobody waits longer than {DELAY_MAX_S * 1000:g} ms for company"
     if config.server.workers > 1 and config.cache.enabled and not config.cache.persist:
         yield "server.workers", "each process has a cache of its own without cache.persist"
     for name, provider in config.providers.items():

@@ -68,6 +68,13 @@ _PRICE = {
     "cache_write_1h": '"2.50"',
     "batch": '"0.5"',
 }
+_BATCH_API = {
+    "requests_max": "50_000",
+    "file_max_bytes": '"200MB"',
+    "enqueued_tokens_max": "2_000_000",
+    "window": '"24h"',
+    "price_factor": '"0.5"',
+}
 _GIVEN: dict[Path, Mapping[str, str]] = {
     ("server",): _SERVER,
     ("limits",): _LIMITS,
@@ -78,6 +85,7 @@ _EXAMPLES: dict[Path, tuple[str, Mapping[str, str]]] = {
     ("providers",): ("openai", _OPENAI),
     ("models",): ("gpt-4o", _MODEL),
     ("prices",): ("openai/gpt-4o", _PRICE),
+    ("batch_api",): ("openai", _BATCH_API),
 }
 
 

@@ -184,7 +184,6 @@ class Guards:
         self._budgets: Registry[tuple[str, str], Budget] = Registry(
             lambda _, now_s: Budget(settings.allowance, now_s), lambda budget, now_s: True
         )
-
         self._waits: Registry[tuple[str, str], Waits] = Registry(
             lambda _, now_s: Waits(), lambda waits, now_s: True
         )
@@ -201,6 +200,7 @@ class Guards:
             *self.endpoints.adopt(before.endpoints, lambda provider: provider not in changed),
             *self.deployments.adopt(before.deployments, lambda key: key[0] not in changed),
         ]
+        before._unsettled = []  # of two quick reloads the later one's settings hold
         self.credentials.adopt(before.credentials, lambda key: key[0] not in changed)
         self._waits.adopt(before._waits, lambda key: key[0] not in changed)
         if before._settings.allowance == self._settings.allowance:

@@ -10,8 +10,11 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from typing import Any
 
+from headgate.batching import bounded
 from headgate.errors import Closed
 
 Ask = Callable[[Any, str, "Mapping[str, Any] | None", float], Any]
@@ -20,8 +23,8 @@ TIMEOUT_S = 30.0
 
 
 class Batcher:
-    """Asks through `ask`. `max_batch_size` and `batch_timeout_ms` are taken as N3 has them: there
-    is nothing to fill or to wait for. Safe from any thread."""
+    """Asks through `ask`. `max_batch_size` is how many prompts of one list are asked at a time;
+    `batch_timeout_ms` is taken as N3 has it: there is nothing to wait for. Safe from any thread."""
 
     def __init__(self, ask: Ask, max_batch_size: int = 10, batch_timeout_ms: float = 50.0) -> None:
         self.max_batch_size = max_batch_size
@@ -50,9 +53,19 @@ class Batcher:
     async def batch_execute(
         self, prompts: Sequence[Any], model: str, params: Mapping[str, Any] | None = None
     ) -> list[Any]:
-        """The answers to `prompts`, in their order, all asked at the same time."""
-        asked = (asyncio.to_thread(self.add_request, prompt, model, params) for prompt in prompts)
-        return list(await asyncio.gather(*asked))
+        """The answers to `prompts`, in their order; at most `max_batch_size` are asked at a time.
+        Raises what the first that fails raises; the rest is not asked then."""
+        most = max(1, self.max_batch_size)
+        loop, threads = asyncio.get_running_loop(), ThreadPoolExecutor(most, "headgate-batch")
+
+        def ask(prompt: Any) -> asyncio.Future[Any]:
+            run = copy_context().run
+            return loop.run_in_executor(threads, run, self.add_request, prompt, model, params)
+
+        try:
+            return await bounded(prompts, ask, most, return_exceptions=False)
+        finally:
+            threads.shutdown(wait=False, cancel_futures=True)
 
     def get_stats(self) -> dict[str, Any]:
         """`requests_batched`, `batches_processed`, `avg_batch_size`, `max_batch_size` (the largest

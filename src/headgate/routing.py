@@ -33,7 +33,8 @@ def read_target(text: str) -> Written | None:
         model, weight = name, float(number)
         if not 0 < weight < math.inf:
             return None
-    return (provider, model, weight) if slash and provider and model else None
+    is_whole = slash and provider and model and model == model.strip()
+    return (provider, model, weight) if is_whole else None
 
 
 class Routes:

@@ -10,18 +10,20 @@ import asyncio
 import functools
 import importlib
 import threading
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, TypeVar
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Any, TypeVar, Unpack
 
 from headgate import pipeline
 from headgate.admission import Admission, Plan
 from headgate.admission_head import Head
+from headgate.batching import BatchOptions, execute
 from headgate.clock import Clock, SystemClock
 from headgate.config import Config
 from headgate.decorating import decorated
 from headgate.guard_numbers import guard_numbers, left_alone
 from headgate.guards import Guards
 from headgate.invocation import Keys, Names, caller_loop, caller_thread
+from headgate.lanes import Lanes
 from headgate.layers.fill import Fill
 from headgate.metrics import Metrics
 from headgate.monitor import EVERY_S, Monitor, settings_of
@@ -81,8 +83,7 @@ class Runtime:
         self.portal: Portal = Portal() if before is None else before.portal
         self._keys, self._names = Keys(self.config), Names()
         # Bound once: a hit takes 2 us, and each look-up of an attribute on its way 0.02.
-        self._monotonic = self.clock.monotonic
-        self._peek = self.tiers.memory.peek
+        self._monotonic, self._peek = self.clock.monotonic, self.tiers.memory.peek
         self._record_hit, self._book_hit = self.metrics.record_hit, self.ledger.record_hit
         self._log_hit = self.calls.hit
         self._spans = spans_of(self._parts, self.metrics)
@@ -94,7 +95,8 @@ class Runtime:
         self._providers = pipeline.providers(self.config, self._parts.wires, clock)
         limits = pipeline.limits(self._parts.limiting, clock)
         seen = pipeline.observed(self.metrics, self.ledger, clock, self.calls)
-        front = pipeline.front(cache, self.tiers, self.fill, clock, seen, limits.throttle)
+        plain = pipeline.front(cache, self.tiers, self.fill, clock, seen, limits.throttle)
+        front = pipeline.batched(plain, self.config, self.tiers, self.metrics, clock)
         guarded = pipeline.per_target(self.config, self._parts.resilience, clock, limits.limit)
         self.layers = pipeline.traced(front + guarded, self._spans)
         self._stack = pipeline.stack(self.layers, pipeline.by_target(self._providers))
@@ -102,15 +104,9 @@ class Runtime:
     # Callables of the library.
 
     def cached_llm_call(
-        self,
-        prompt: Any,
-        model: str,
-        params: Mapping[str, Any] | None,
-        call_func: Callable[[], Any],
-        *,
-        namespace: str = "",
-        ttl: float | None = None,
-    ) -> Any:
+        self, prompt: Any, model: str, params: Mapping[str, Any] | None,
+        call_func: Callable[[], Any], *, namespace: str = "", ttl: float | None = None,
+    ) -> Any:  # fmt: skip
         """The stored answer to (`prompt`, `model`, `params`), else what `call_func()` returns.
 
         `prompt` is a string or any JSON value (a list of messages, say); `params` a JSON object.
@@ -136,15 +132,9 @@ class Runtime:
         return result_of(thread.wait(self.portal.submit(self._stack, call)))
 
     async def acached_llm_call(
-        self,
-        prompt: Any,
-        model: str,
-        params: Mapping[str, Any] | None,
-        call_func: Callable[[], Awaitable[Any]],
-        *,
-        namespace: str = "",
-        ttl: float | None = None,
-    ) -> Any:
+        self, prompt: Any, model: str, params: Mapping[str, Any] | None,
+        call_func: Callable[[], Awaitable[Any]], *, namespace: str = "", ttl: float | None = None,
+    ) -> Any:  # fmt: skip
         """As `cached_llm_call` for an async `call_func`, which runs in the caller's event loop."""
         started_s = self._monotonic()
         key = self._keys.of_prompt(prompt, model, params, namespace)
@@ -159,6 +149,18 @@ class Runtime:
         request = caller_loop(key, call_func, (prompt, params))
         call = self._call(key, model, namespace, ttl, request)
         return result_of(await self.portal.wait(self.portal.submit(self._stack, call)))
+
+    async def batch_execute(
+        self, prompts: Iterable[Any], model: str, call_func: Callable[[Any], Awaitable[Any]],
+        params: Mapping[str, Any] | None = None, **options: Unpack[BatchOptions],
+    ) -> list[Any]:  # fmt: skip
+        """Asks every prompt as `acached_llm_call(prompt, model, params, lambda: call_func(prompt))`
+        does, at most `concurrency` (16) at a time. The answers stand in the order of the prompts;
+        in the place of one that failed stands its exception.
+
+        Keywords: those of `BatchOptions`, in batching.py. Cancelled, it cancels what is under way.
+        """
+        return await execute(self, prompts, model, call_func, params, **options)
 
     def cached(
         self, *, model: str = "", namespace: str = "", ttl: float | None = None
@@ -179,13 +181,9 @@ class Runtime:
     # Calls that are HTTP requests; on the home loop where nothing else is said.
 
     def find(
-        self,
-        operation: str,
-        head: Head,
-        body: bytes,
-        query: bytes,
+        self, operation: str, head: Head, body: bytes, query: bytes,
         admission: Admission | None = None,
-    ) -> tuple[Plan, Entry | None]:
+    ) -> tuple[Plan, Entry | None]:  # fmt: skip
         """The plan to `forward` a request by, and the stored reply where memory has it in the shape
         that is wanted: then there is nothing to forward. From any thread.
 
@@ -281,12 +279,12 @@ class Runtime:
     # Looking and clearing.
 
     def stats(self) -> dict[str, Any]:
-        """`{"cache": ..., "metrics": ..., "breakers": ..., "cost": ...}`, with the seed's keys."""
+        """Objects `cache`, `metrics`, `breakers`, `batching` and `cost`, with the seed's keys."""
         numbers = self.metrics.snapshot()
         cache = cache_numbers(self.config.cache, numbers, self.tiers.stats(), self.fill.skipped())
         breakers = guard_numbers(self.guards, self._monotonic())
         parts = {"cache": cache, "metrics": numbers, "breakers": breakers}
-        return {**parts, "cost": self.ledger.numbers()}
+        return {**parts, "batching": self.metrics.batches.numbers(), "cost": self.ledger.numbers()}
 
     def monitor(self, every_s: float = EVERY_S, **settings: Any) -> Monitor:
         """Sums up each `every_s` seconds and warns of high error and low hit rates, from a thread
@@ -307,16 +305,16 @@ class Runtime:
         """Breakers and gates of every target."""
         return self._parts.resilience.guards
 
+    @property
+    def lanes(self) -> Lanes:
+        """The places of every target; they belong to the home loop."""
+        return self._parts.limiting.lanes
+
     def clear(
-        self,
-        model: str | None = None,
-        namespace: str | None = None,
-        *,
-        tag: str | None = None,
-        older_than: float | None = None,
-        key: bytes | None = None,
-        dry_run: bool = False,
-    ) -> int:
+        self, model: str | None = None, namespace: str | None = None, *,
+        tag: str | None = None, older_than: float | None = None,
+        key: bytes | None = None, dry_run: bool = False,
+    ) -> int:  # fmt: skip
         """Removes stored answers from every tier: all, or those that every given condition selects.
         `older_than` in seconds; `key` 32 bytes. With `dry_run` they are only counted.
 

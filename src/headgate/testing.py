@@ -15,6 +15,7 @@ import msgspec
 from msgspec import Struct
 
 from headgate.core.splitmix import uniform
+from headgate.faultserver.courses import BatchCharge, BatchCourse
 from headgate.faultserver.marks import Mark, alias_of, marks_in, tenant_of
 from headgate.faultserver.records import Bill, Exchange, Link
 from headgate.faultserver.server import FaultServer
@@ -41,6 +42,8 @@ from headgate.testing_steps import Answer, Cut, Hang, Status, Step, plan_of
 __all__ = [
     "Answer",
     "Bandwidth",
+    "BatchCharge",
+    "BatchCourse",
     "Bill",
     "Chunk",
     "Close",

@@ -8,6 +8,7 @@ the README, 127.0.0.1:4000, is a gateway in front of the fake provider.
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import shlex
@@ -167,6 +168,13 @@ def assert_headgate_has(words: list[str]) -> None:
     )  # fmt: skip
     assert told.returncode == 0, f"headgate {' '.join(words)}: {told.stderr}"
     assert [option for option in options if option not in told.stdout] == [], words
+
+
+@pytest.mark.parametrize(
+    "example", [e for e in EXAMPLES if e.language == "python"], ids=lambda example: example.place
+)
+def test_python_that_does_not_run_is_python_all_the_same(example: Example) -> None:
+    compile(example.text, example.place, "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
 
 
 def test_a_block_that_does_not_run_says_why() -> None:

@@ -104,11 +104,11 @@ def test_check_refuses_an_open_gateway_without_a_token(capsys: Captured, folder:
 
 def test_check_says_what_has_no_effect(capsys: Captured, folder: Path) -> None:
     (folder / "x.toml").write_text(
-        '[cache]\npersist = true\npersist_path = "absent/cache.db"\n[batch]\nenabled = true\n'
+        '[cache]\npersist = true\npersist_path = "absent/cache.db"\n[batch]\ndelay_max = "1s"\n'
     )
     told = Told(capsys, "check", "--config", "x.toml")
     assert (told.code, told.out) == (0, "ok: x.toml\n")
-    assert "note: batch.enabled: without effect in this version\n" in told.err
+    assert "note: batch.delay_max: nobody waits longer than 50 ms for company\n" in told.err
     assert f"note: cache.persist_path: no folder {folder / 'absent'}" in told.err
 
 
@@ -191,3 +191,15 @@ def test_explain_works_in_a_program_without_a_terminal(folder: Path) -> None:
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
     assert json.loads(done.stdout)["file"] is None
+
+
+def test_check_names_what_is_known_of_batch_apis_for_too_long(
+    capsys: Captured, folder: Path
+) -> None:
+    key = '[providers.openai]\napi_key = "sk-one"\n[batch_api.openai]\nas_of = "2020-01-01"\n'
+    (folder / "headgate.toml").write_text(key)
+    told = Told(capsys, "check", "--config", "headgate.toml")
+    assert told.code == 0
+    assert (
+        'batch_api."openai": what its batch API takes was last looked up on 2020-01-01' in told.err
+    )

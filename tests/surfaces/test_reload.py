@@ -11,8 +11,9 @@ import pytest
 from programs import forget_settings
 
 from headgate.config import Config, ServerConfig
-from headgate.errors import ConfigError
+from headgate.errors import ConfigError, StoreError
 from headgate.layers.settings import BreakerConfig
+from headgate.runtime import Runtime
 from headgate.surfaces.reload import Reload, Source, kept
 from headgate.types import Secret
 
@@ -108,6 +109,22 @@ def test_settings_that_only_a_runtime_finds_wrong_change_nothing(scene: Scene) -
     scene.door.run(reload.perform())
     assert scene.said[0].startswith("not reloaded")
     assert scene.door.get("/readyz").json["reload"]["problems"] == ["window_s"]
+    assert scene.ask()
+
+
+@pytest.mark.parametrize("error", [StoreError("no room"), OSError("too many open files")])
+def test_what_fails_on_the_way_to_a_new_runtime_changes_nothing(
+    scene: Scene, error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(runtime: Runtime, config: Config) -> Runtime:
+        raise error
+
+    before = scene.door.gateway.runtime
+    monkeypatch.setattr(Runtime, "successor", fail)
+    told = scene.reload()
+    assert scene.door.gateway.runtime is before
+    assert told["reload"]["succeeded"] is False
+    assert str(error) in scene.said[0]
     assert scene.ask()
 
 

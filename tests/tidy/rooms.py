@@ -33,6 +33,8 @@ ROOMS = {
     "lanes": "core errors clock",
     # What a call costs: its account, and the books of the process.
     "account": "trail core spending stream types",
+    # Of a request for several calls: it books each its part.
+    "account_joint": "account trail core types",
     "trail": "core types",
     # The log of calls: what happened to each, and why; it writes nothing.
     "calllog": "calllog account trail core stream types clock",
@@ -42,6 +44,8 @@ ROOMS = {
     "ledger": "account stores.base core types clock",
     "reshape": "core stream types",
     "joining": "joining core stream types errors",
+    # What goes upstream for several calls is booked to each.
+    "joining.company": "joining account core stream types errors",
     # A store knows its promises, never another store.
     "stores.base": "core types",
     # Files are opened in one place: where one is broken, some begin anew and others are kept.
@@ -53,11 +57,14 @@ ROOMS = {
     # A layer never imports another layer, nor a concrete store.
     # Fallback chooses targets, a second one too.
     "layers.fallback": "layers.hedge attempts guards core errors clock types",
-    "layers.settings": "layers.cache_settings core",
+    "layers.settings": "layers.cache_settings jobs.settings core",
+    "jobs.settings": "core",
     "layers.cache_settings": "core types",
     "layers": "account trail calllog ledger stores.base stores.tiers joining events attempts "
     "guards spending lanes reshape core stream metrics types errors clock",
     "stores.keys": "stores.keys stores.database core types errors clock",
+    # It keeps the nouns of jobs, and knows their rules.
+    "stores.jobs": "stores.jobs stores.database jobs core types errors clock",
     "budgets": "stores.keys core errors clock",
     "clients": "budgets stores.keys admission_head config core types errors clock",
     "providers.settings": "core types",
@@ -66,7 +73,7 @@ ROOMS = {
     "providers.wire_aiohttp": "providers.wire providers.wire_names types errors",
     "providers": "providers core stream types errors clock",
     # What is known before any call: `config` is a value, `config_file` reads it from a file.
-    "config": "layers.settings providers.settings core types config_file",
+    "config": "jobs.limits_settings layers.settings providers.settings core types config_file",
     "config_file": "config routing layers.settings providers.settings core types errors",
     # For any callable, without a runtime.
     "circuitbreaker": "core errors clock",
@@ -74,6 +81,7 @@ ROOMS = {
     "portal": "stream types errors",
     "invocation": "portal config core types",
     "decorating": "invocation",
+    "batching": "",
     "routing": "config providers.settings types errors",
     "admission": "admission routing config layers.settings layers.cache_settings "
     "providers.settings core types errors",
@@ -92,14 +100,26 @@ ROOMS = {
     "pipeline config providers.settings providers.wire providers.wire_client stores.base "
     "stores.memory stores.sqlite stores.tiers types clock",
     # It makes the transport of the SDKs when one is asked for: no other room imports a surface.
-    "runtime": "decorating monitor runtime_numbers runtime_parts guard_numbers guards pipeline "
-    "admission invocation portal layers.cache layers.fill config metrics stream types errors clock "
-    "surfaces.transport",
+    "runtime": "batching decorating monitor runtime_numbers runtime_parts guard_numbers guards "
+    "pipeline admission invocation portal layers.cache layers.fill config metrics stream types "
+    "errors clock surfaces.transport",
     # For users' own tests; nothing of headgate needs them.
     "testing_server": "types",
     "testing_steps": "testing_server providers.fake types",
     "faultserver": "faultserver testing_server testing_steps providers.fake core clock",
     "testing": "testing_server testing_steps faultserver core",
+    # Durable jobs: pure nouns and rules; what works them off stands on the runtime.
+    "jobs": "jobs core types errors clock",
+    "jobs.limits_settings": "core",
+    "jobs.limits": "jobs providers.settings core",
+    "jobs.asking": "jobs runtime admission admission_head spending stream config core types errors",
+    "jobs.live": "jobs batching runtime core errors clock",
+    # The batch lane, and the batch APIs of providers over the project's own wire.
+    "jobs.apis": "jobs.apis providers.wire providers.wire_client providers.http "
+    "providers.settings core types errors clock",
+    "jobs.shard": "jobs runtime core stream types errors clock",
+    "jobs.shards": "jobs runtime core errors clock",
+    "jobs.runner": "jobs runtime core errors clock",
     # What is counted, over all workers: they share a file of their own.
     "stores.numbers": "stores.database core errors",
     "surfaces.counting": "runtime guards metrics config core",
@@ -111,8 +131,11 @@ ROOMS = {
     "stream core types errors",
     # It notes when something was logged.
     "surfaces.logs": "surfaces calllog config core clock",
-    "surfaces.cli": "surfaces runtime monitor clients clock pricing stores.base stores.ledger "
+    "surfaces.cli": "surfaces runtime monitor clients clock pricing jobs stores.base stores.ledger "
     "stores.keys config config_file core types errors demo generate",
+    # Jobs of this machine; no gateway is needed.
+    "surfaces.cli_batch": "surfaces pricing runtime admission jobs stores.jobs layers.settings "
+    "providers.settings clock config config_file core types errors",
     # What generated backends call: the operations and the spelling of the gateway, without it.
     "backend": "backend surfaces.operations surfaces.readiness surfaces.provenance "
     "surfaces.dialect runtime admission config_file stream core types errors",
@@ -121,7 +144,7 @@ ROOMS = {
     # Answers put and taken by hand.
     "shelf": "runtime invocation stream core types",
     # Apps of N3; what joins their backends is loaded when `bind` asks for it.
-    "n3": "n3 runtime shelf circuitbreaker config metrics layers.settings stream types "
+    "n3": "n3 runtime batching shelf circuitbreaker config metrics layers.settings stream types "
     "errors clock",
     "n3_asking": "backend runtime errors",
     "n3_llms": "n3_asking backend runtime errors",
@@ -143,6 +166,7 @@ LIBRARIES = {
     "pydantic": "config_file",
     "genai_prices": "pricing",
     "uvicorn": "surfaces demo",
+    "uvloop": "surfaces.cli_batch",
     "prometheus_client": "surfaces",
     "typer": "surfaces",
     "rich": "surfaces demo",
@@ -151,6 +175,7 @@ LIBRARIES = {
     "lark": "generate.program",
     # Of extras: the frameworks that are joined.
     "fastapi": "integrations.fastapi",
+    "instructor": "integrations.instructor",
     "langchain_core": "integrations.langchain",
     "opentelemetry": "telemetry",
     # Of the SDKs; loaded when the first of them asks.

@@ -19,10 +19,12 @@ ANSWER, RETRY, AT_RISK = "answer", "retry", "at_risk"
 HEDGE_WASTE, ABANDONED = "hedge_waste", "abandoned"
 AVOIDED_EXACT, AVOIDED_STALE = "avoided_exact", "avoided_stale"
 AVOIDED_FOLLOWER = "avoided_follower"
+AVOIDED_BATCH = "avoided_batch"
+"""The discount of a provider's batch: it has a price and no tokens, those are the answer's."""
 
 OVERHEAD = frozenset({RETRY, AT_RISK, HEDGE_WASTE, ABANDONED})
 """Billed, but not for an answer that the client received."""
-AVOIDED = frozenset({AVOIDED_EXACT, AVOIDED_STALE, AVOIDED_FOLLOWER})
+AVOIDED = frozenset({AVOIDED_EXACT, AVOIDED_STALE, AVOIDED_FOLLOWER, AVOIDED_BATCH})
 """Not billed: it would have been, had the call gone upstream alone."""
 BILLED = frozenset({ANSWER}) | OVERHEAD
 KINDS = (ANSWER, *sorted(OVERHEAD), *sorted(AVOIDED))
@@ -48,6 +50,8 @@ class Attempt(Struct, frozen=True):
     price: Price | None = None
     tier: str = ""
     """The service tier that the reply named."""
+    is_answer: bool = False
+    """It brought a part of the answer, together with others: which, its request knows."""
 
 
 class Spared(Struct, frozen=True):
@@ -77,18 +81,18 @@ class Row(Struct, frozen=True):
 
 
 def rows_of(
-    attempts: Sequence[Attempt], end: str, target: str = "", spared: Spared | None = None
+    attempts: Sequence[Attempt], end: str, target: str = "", spared: Iterable[Spared] = ()
 ) -> list[Row]:
     """The rows of a call with these attempts, in their order; `target` is whose answer the client
-    received, `spared` the answer that it had for nothing."""
-    answer = _answer(attempts, target) if end == ANSWERED else None
+    received, `spared` what it had of it for nothing."""
+    answers = _answers(attempts, target) if end == ANSWERED else ()
     rows = [
         row
         for number, attempt in enumerate(attempts)
-        if (row := billed_row(attempt, end, is_answer=number == answer)) is not None
+        if (row := billed_row(attempt, end, is_answer=number in answers)) is not None
     ]
-    if spared is not None and end == SPARED and spared.usage != NO_USAGE:
-        rows.append(spared_row(spared))
+    if end in (ANSWERED, SPARED):
+        rows += [spared_row(part) for part in spared if part.usage != NO_USAGE]
     return rows
 
 
@@ -151,8 +155,14 @@ def nanos_in(rows: Iterable[Row], kinds: frozenset[str]) -> int | None:
     return total
 
 
-def _answer(attempts: Sequence[Attempt], target: str) -> int | None:
-    """Which attempt the client's answer is from: the last good one of its target."""
+def _answers(attempts: Sequence[Attempt], target: str) -> Sequence[int | None]:
+    """Which attempts the client's answer is from: one, or those that say so."""
+    parts = [number for number, attempt in enumerate(attempts) if attempt.is_answer]
+    return parts or [answer_of(attempts, target)]
+
+
+def answer_of(attempts: Sequence[Attempt], target: str) -> int | None:
+    """Which attempt an answer is from: the last good one of its target."""
     for number in range(len(attempts) - 1, -1, -1):
         attempt = attempts[number]
         if attempt.outcome.kind == OK and target in ("", attempt.target):

@@ -43,6 +43,18 @@ def scope_of(kind: bytes, identity: bytes, namespace: str = "") -> bytes:
     return digest(SCHEMA, b"scope", kind, identity, namespace.encode())
 
 
+def tenant_of(kind: bytes, identity: bytes) -> str:
+    """A tenant as jobs and files name theirs: what `scope_of` makes a scope of, in letters;
+    `identity` is a digest."""
+    return f"{kind.decode()}:{identity.hex()}"
+
+
+def scope_of_tenant(tenant: str, namespace: str = "") -> bytes:
+    """The scope of calls of a tenant that `tenant_of` has spelt."""
+    kind, _, identity = tenant.partition(":")
+    return scope_of(kind.encode(), bytes.fromhex(identity), namespace)
+
+
 def route_of(parts: Mapping[str, Any]) -> bytes:
     """Digest of where a model name leads (targets, provider kind and address), so that the same
     name after a reload with another backend misses."""

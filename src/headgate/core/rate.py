@@ -117,6 +117,15 @@ class Rate:
         """Whether an estimate is worth its making."""
         return self._tokens is not None
 
+    def has_spare(self, now_s: float) -> bool:
+        """Whether half of every burst is left: room for what can wait."""
+        for bucket in (self._requests, self._tokens):
+            if bucket is not None:
+                bucket.refill(now_s)
+                if bucket.level * 2 < bucket.capacity:
+                    return False
+        return True
+
     def is_idle(self, now_s: float) -> bool:
         """Whether a new one would say the same: nothing is reserved, and every bucket is full."""
         waits = (

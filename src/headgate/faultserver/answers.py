@@ -9,15 +9,19 @@ from typing import Any
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from headgate.core.sse import parse_event
 from headgate.core.verdict import usage_in
+from headgate.faultserver.desk_routes import OPERATIONS as DESK_OPERATIONS
+from headgate.faultserver.desk_routes import desk_operation
 from headgate.faultserver.marks import Mark, alias_of, credential_in, tenant_of
 from headgate.providers.fake import error_answer, fake_reply
 from headgate.testing_server import Plan, Recorded
-from headgate.testing_steps import Answer, Step, asked_operation, plan_of
+from headgate.testing_steps import Answer, Status, Step, asked_operation, plan_of
 
 _ANTHROPIC = ("messages", "count_tokens")
+_ANTHROPIC_DESK = tuple(name for name in DESK_OPERATIONS if name.startswith("message_"))
 
 
 class Prepared(Struct, frozen=True):
@@ -32,9 +36,16 @@ class Prepared(Struct, frozen=True):
     mark: Mark
     tokens_in: int
     """What the prompt would be billed if the request is taken on; 0 where prompts are free."""
+    offered: Plan | None = None
+    """What the desk for files and batches says to it; None for all that is not for the desk."""
 
     def plan(self, step: Step) -> Plan:
         """What `step` sends."""
+        if self.offered is not None and step == Answer():
+            return self.offered
+        if isinstance(step, Status) and step.body is None and self.operation in _ANTHROPIC_DESK:
+            body = error_answer("messages", step.status, f"a scripted {step.status}").content
+            step = replace(step, body=body)
         return plan_of(step, self.request, str(self.mark))
 
     def usual(self) -> Plan:
@@ -47,8 +58,9 @@ def prepare(request: Recorded, serial: int) -> Prepared:
     its 400 or 404 later."""
     fields: Mapping[str, Any] = request.body if isinstance(request.body, dict) else {}
     credential = credential_in(request.headers)
-    operation = asked_operation(request)
-    whole = msgspec.json.encode({**fields, "stream": False}) if fields else b""
+    at_desk = desk_operation(request)
+    operation = at_desk or asked_operation(request)
+    whole = msgspec.json.encode({**fields, "stream": False}) if fields and not at_desk else b""
     return Prepared(
         request,
         operation,

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from headgate.clock import Clock
 from headgate.faultserver.answers import Prepared, prepare
+from headgate.faultserver.desk import Desk
 from headgate.faultserver.dice import Dice
 from headgate.faultserver.flow import Flow
 from headgate.faultserver.line import Ended, Outgoing, pump
@@ -41,6 +42,8 @@ class House(NamedTuple):
     scripts: Playbook[FaultStep]
     gate: asyncio.Event
     """Answers wait while it is not set."""
+    desk: Desk
+    """Where files and batches are handed in."""
 
 
 class Conversation:
@@ -113,7 +116,9 @@ class Conversation:
         Raises Ended where the connection ends with it."""
         records, clock = self._house.records, self._house.clock
         prepared = prepare(request, records.next_serial())
-        steps = self._house.scripts.take(prepared.model, request.headers)
+        steps = self._house.scripts.take(prepared.model, request.headers, prepared.operation)
+        if _takes_on(steps):
+            prepared = self._house.desk.served(prepared)
         exchange = _written(prepared, self._link.number, clock.monotonic(), steps)
         records.add(exchange)
         records.note(self._link, requests=self._link.requests + 1)

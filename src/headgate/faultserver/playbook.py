@@ -32,9 +32,12 @@ class Script(Struct, Generic[T]):
     model: str
     header: tuple[str, str] | None
     left: int | None
+    operation: str = ""
 
-    def fits(self, model: str, headers: Mapping[str, str]) -> bool:
+    def fits(self, model: str, headers: Mapping[str, str], operation: str) -> bool:
         """Whether it is written for such a request."""
+        if self.operation not in ("", operation):
+            return False
         if self.header is not None and headers.get(self.header[0].lower()) != self.header[1]:
             return False
         return self.left != 0 and self.model in ("", model)
@@ -58,11 +61,14 @@ class Playbook(Generic[T]):
         with self._lock:
             self._scripts.clear()
 
-    def take(self, model: str = "", headers: Mapping[str, str] | None = None) -> tuple[T, ...]:
-        """The steps for one request with this model and these headers (lower-case names); empty
-        where no script fits."""
+    def take(
+        self, model: str = "", headers: Mapping[str, str] | None = None, operation: str = ""
+    ) -> tuple[T, ...]:
+        """The steps for one request with this model, these headers (lower-case names) and this
+        operation; empty where no script fits."""
         with self._lock:
-            fitting = [script for script in self._scripts if script.fits(model, headers or {})]
+            scripts = self._scripts
+            fitting = [one for one in scripts if one.fits(model, headers or {}, operation)]
             fitting.sort(key=lambda script: script.left is None)
             if not fitting:
                 return ()

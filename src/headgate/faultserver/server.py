@@ -13,6 +13,8 @@ from typing import Literal
 
 from headgate.clock import SystemClock
 from headgate.faultserver.conversation import Conversation, House
+from headgate.faultserver.courses import BatchCharge, BatchCourse
+from headgate.faultserver.desk import Desk
 from headgate.faultserver.dice import Dice
 from headgate.faultserver.line import set_no_linger
 from headgate.faultserver.playbook import Playbook, Script, checked_steps, checked_toxics
@@ -28,10 +30,10 @@ _READ_BYTES = 65_536
 class FaultServer:
     """A provider on `127.0.0.1` that fails as it is told, byte by byte, and keeps the books.
 
-    It speaks OpenAI (chat, completions, responses, embeddings, models) and Anthropic (messages,
-    count_tokens, models) on a raw socket, in a thread of its own, inside its `with` block. Without
-    a script every request gets the answer of `FakeProvider`, with a mark (`marks_in`) that says for
-    whom it was made and by which call.
+    It speaks OpenAI (chat, completions, responses, embeddings, models, files, batches) and
+    Anthropic (messages, count_tokens, models, message batches) on a raw socket, in a thread of its
+    own, inside its `with` block. Without a script every request gets the answer of `FakeProvider`,
+    with a mark (`marks_in`) that says for whom it was made and by which call.
 
     `seed` decides all chance; equal seeds and equal requests in equal order give equal faults.
     `tls`: serves https with this context.
@@ -56,7 +58,8 @@ class FaultServer:
         self._toxics: Playbook[Toxic] = Playbook()
         self._gate = asyncio.Event()
         self._gate.set()
-        self._house = House(seed, self._clock, self._records, self._scripts, self._gate)
+        self._desk = Desk(seed, self._clock, "https" if tls else "http")
+        self._house = House(seed, self._clock, self._records, self._scripts, self._gate, self._desk)
         self._open: dict[asyncio.Task[None], socket.socket] = {}
         self._accepting: asyncio.Task[None] | None = None
         self._thread: LoopThread | None = None
@@ -109,16 +112,23 @@ class FaultServer:
         *steps: FaultStep,
         model: str = "",
         header: tuple[str, str] | None = None,
+        operation: str = "",
         times: int | None = 1,
     ) -> None:
         """What happens to the next `times` requests (None: to all), step by step.
 
-        `model` and `header` (name, value) choose requests; without them any request is meant. The
-        first script that fits is used; those for a counted number of requests go before those for
-        all. A toxic acts from its place in the script on. Steps that send nothing are followed by
-        the usual answer. Raises TypeError for what is no step.
+        `model`, `header` (name, value) and `operation` (as in the records: `chat`, `files.create`,
+        `batches.retrieve`) choose requests; without them any request is meant. The first script
+        that fits is used; those for a counted number of requests go before those for all. A toxic
+        acts from its place in the script on. Steps that send nothing are followed by the usual
+        answer. Raises TypeError for what is no step.
         """
-        self._scripts.add(Script(checked_steps(steps), model, header, times))
+        self._scripts.add(Script(checked_steps(steps), model, header, times, operation))
+
+    def batch(self, course: BatchCourse, *, model: str = "", times: int | None = 1) -> None:
+        """How the next `times` batches (None: all) go, or those of one model (of their first
+        item)."""
+        self._desk.write(course, model, times)
 
     def on_connect(self, *toxics: Toxic, times: int | None = 1) -> None:
         """What befalls the next `times` connections (None: all), in both directions: before any
@@ -130,6 +140,7 @@ class FaultServer:
         """Forgets all scripts; from now on requests get their usual answer."""
         self._scripts.clear()
         self._toxics.clear()
+        self._desk.courses.clear()
 
     def refuse(self) -> None:
         """Closes the port: connections are refused from now on. Open ones stay."""
@@ -175,6 +186,16 @@ class FaultServer:
         return bill_of(
             call for call in self.calls if tenant in ("", call.tenant) and model in ("", call.model)
         )
+
+    def batch_charges(self, *, tenant: str = "", model: str = "") -> list[BatchCharge]:
+        """What a provider would charge for batches: one row for each item of each batch that is
+        done, or will be whoever looks. An item that was handed in twice is charged twice. What is
+        refused, expired or stopped is free, and what is lost on the way to the client is not."""
+        return [
+            charge
+            for charge in self._desk.charges()
+            if tenant in ("", charge.tenant) and model in ("", charge.model)
+        ]
 
     def wait_for_calls(self, count: int, timeout_s: float = 10.0) -> list[Exchange]:
         """Blocks until `count` requests have arrived and returns them all; in async code call it

@@ -5,11 +5,13 @@ from __future__ import annotations
 import importlib
 import json
 import os
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from headgate.clock import SystemClock
 from headgate.errors import ConfigError
 from headgate.surfaces import terminal
 
@@ -52,7 +54,8 @@ def check(config: ConfigOption = None) -> None:
     except ConfigError as error:
         raise ConfigError(error.problems, str(loaded.file or "")) from None
     keys = importlib.import_module("headgate.surfaces.exposure").key_notes(loaded.config)
-    for note in [*loaded.notes, *_doubts(loaded), *_unpriced(loaded.config), *keys]:
+    notes = [*loaded.notes, *_doubts(loaded), *_unpriced(loaded.config), *keys]
+    for note in [*notes, *_stale(loaded.config)]:
         terminal.warn(f"note: {note}")
     terminal.say(f"ok: {loaded.file or 'no file; defaults and environment'}")
 
@@ -89,6 +92,14 @@ def _unpriced(config: Any) -> list[str]:
     names = importlib.import_module("headgate.pricing").unpriced(config)
     text = "no price is known: calls are counted as unpriced, not as free"
     return [f'prices."{name}": {text}' for name in names]
+
+
+def _stale(config: Any) -> list[str]:
+    """What is known of batch APIs for so long that it may be wrong."""
+    today = datetime.fromtimestamp(SystemClock().wall(), UTC).date()
+    limits = importlib.import_module("headgate.jobs.limits")
+    lines: list[str] = limits.stale(today, config.providers, config.batch_api)
+    return lines
 
 
 def _doubts(loaded: Any) -> list[str]:

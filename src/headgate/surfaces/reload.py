@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from headgate.config import Config, KeysConfig, ServerConfig
-from headgate.errors import ConfigError, Problem
+from headgate.errors import HeadgateError, Problem
 from headgate.surfaces.exposure import check_exposure
 from headgate.surfaces.gateway import Gateway
 from headgate.surfaces.readiness import Reloaded
@@ -70,8 +70,9 @@ class Reload:
             config, needs_restart = kept(runtime.config, wanted)
             check_exposure(config)
             successor = await asyncio.to_thread(runtime.successor, config)
-        except ConfigError as error:
-            self._gateway.readiness.note(Reloaded(at_s, tuple(map(_place, error.problems))))
+        except (HeadgateError, OSError) as error:
+            places = tuple(map(_place, getattr(error, "problems", ()))) or (type(error).__name__,)
+            self._gateway.readiness.note(Reloaded(at_s, places))
             self._say(f"not reloaded, the configuration before stays in use:\n{error}")
             return
         self._gateway.switch(successor)
