@@ -67,8 +67,8 @@ def test_the_built_stack_is_the_one_in_life_of_a_call() -> None:
 
 def test_the_layers_stand_in_this_order() -> None:
     assert [placed.name for placed in built()] == [
-        "observe", "inputs", "cache", "coalesce", "throttle", "fill", "batch",
-        "fallback", "retry", "limit", "cost", "breaker", "attempt",
+        "observe", "inputs", "cache", "coalesce", "throttle", "fill", "batch", "fallback", "retry",
+        "limit", "cost", "breaker", "attempt",
     ]  # fmt: skip
 
 
