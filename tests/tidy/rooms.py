@@ -115,6 +115,7 @@ ROOMS = {
     "providers.settings core types errors clock",
     "jobs.shard": "jobs runtime core stream types errors clock",
     "jobs.shards": "jobs runtime core errors clock",
+    "jobs.choosing": "jobs runtime core clock",
     "jobs.runner": "jobs runtime core errors clock",
     # What is counted, over all workers: they share a file of their own.
     "stores.numbers": "stores.database core errors",
