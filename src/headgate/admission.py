@@ -211,7 +211,7 @@ class Admission:
         way = self._way(asked, operation, has_client=head.client is not None)
         model = way.model
         streamed = self._is_streamed(fields)
-        policy = self._policy(model)
+        policy = self.policy(model)
         terms = self._terms(fields)
         bypass = bypass_reason(operation, terms, policy, media_possible=may_hold_media(body))
         if streamed and operation not in STREAMED_OPERATIONS:
@@ -296,7 +296,7 @@ class Admission:
                 del table[next(iter(table))]
             table[name] = value
 
-    def _policy(self, model: str) -> Policy:
+    def policy(self, model: str) -> Policy:
         """Of a model named in the configuration its own, of every other the common one."""
         return self._policies.get(model, self._usual_policy)
 

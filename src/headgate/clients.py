@@ -104,6 +104,16 @@ class Clients:
             raise _unauthorized("key_expired", f"this key has expired: {_OPERATOR}")
         return replace(head, credential=(), client=client)
 
+    def holder(self, key_id: str) -> Client:
+        """The holder of a key that is known by its id, as one who has shown it before. Raises
+        BadRequest (401) where it does not work any more."""
+        record = self._known.records.get(key_id)
+        if record is None or record.revoked_s is not None:
+            raise _unauthorized("key_revoked", "the key that this was asked with was revoked")
+        if record.state(self._clock.epoch()) == "expired":
+            raise _unauthorized("key_expired", "the key that this was asked with has expired")
+        return self._known.clients[key_id]
+
     def _examine(self, known: _Known, credential: Headers, address: str) -> Client:
         try:
             client = _found(known, credential, self._clock.epoch())

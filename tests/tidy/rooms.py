@@ -129,6 +129,9 @@ ROOMS = {
     "surfaces.logs": "surfaces calllog config core clock",
     "surfaces.cli": "surfaces runtime monitor clients clock pricing jobs stores.base stores.ledger "
     "stores.keys config config_file core types errors demo generate",
+    # Jobs of this machine; no gateway is needed.
+    "surfaces.cli_batch": "surfaces pricing runtime admission jobs stores.jobs layers.settings "
+    "providers.settings clock config config_file core types errors",
     # What generated backends call: the operations and the spelling of the gateway, without it.
     "backend": "backend surfaces.operations surfaces.readiness surfaces.provenance "
     "surfaces.dialect runtime admission config_file stream core types errors",
@@ -159,6 +162,7 @@ LIBRARIES = {
     "pydantic": "config_file",
     "genai_prices": "pricing",
     "uvicorn": "surfaces demo",
+    "uvloop": "surfaces.cli_batch",
     "prometheus_client": "surfaces",
     "typer": "surfaces",
     "rich": "surfaces demo",

@@ -44,7 +44,7 @@ def scope_of(kind: bytes, identity: bytes, namespace: str = "") -> bytes:
 
 
 def tenant_of(kind: bytes, identity: bytes) -> str:
-    """A tenant as jobs and files name theirs: what `scope_of` makes a scope of, for people and rows;
+    """A tenant as jobs and files name theirs: what `scope_of` makes a scope of, in letters;
     `identity` is a digest."""
     return f"{kind.decode()}:{identity.hex()}"
 

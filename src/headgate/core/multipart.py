@@ -7,6 +7,7 @@ nobody closes, a field that comes twice.
 from __future__ import annotations
 
 import re
+
 from headgate.errors import BadRequest
 
 PARTS_MAX = 16
@@ -16,8 +17,8 @@ FIELD_MAX_BYTES = 4_096
 FILE_NAME_CHARS_MAX = 256
 
 _TYPE = re.compile(
-    rb'multipart/form-data *; *boundary=("?)([0-9A-Za-z\'()+_,./:=? -]{0,69}[0-9A-Za-z\'()+_,./:=?-])'
-    rb"\1(?: *; *charset=[\w-]+)? *",
+    rb'multipart/form-data *; *boundary=("?)'
+    rb"([0-9A-Za-z'()+_,./:=? -]{0,69}[0-9A-Za-z'()+_,./:=?-])\1(?: *; *charset=[\w-]+)? *",
     re.IGNORECASE,
 )
 _DISPOSITION = re.compile(rb"content-disposition *: *form-data *(;[^\r\n]*)", re.IGNORECASE)
@@ -156,7 +157,9 @@ class Form:
     def _take_value(self, content: bytes, *, is_whole: bool) -> None:
         self._value += content
         if len(self._value) > FIELD_MAX_BYTES:
-            raise _malformed(f"the field {self._name[:80]!r} is larger than {FIELD_MAX_BYTES} bytes")
+            raise _malformed(
+                f"the field {self._name[:80]!r} is larger than {FIELD_MAX_BYTES} bytes"
+            )
         if is_whole:
             self.fields[self._name] = self._value.decode("utf-8", "replace")
 
@@ -169,7 +172,9 @@ class Form:
 def too_large(file_max_bytes: int) -> BadRequest:
     """A file over the limit."""
     return BadRequest(
-        f"the file is larger than {file_max_bytes} bytes", status=413, code="file_too_large"
+        f"the file is larger than {file_max_bytes} bytes (batch.jobs.file_max_bytes)",
+        status=413,
+        code="file_too_large",
     )
 
 

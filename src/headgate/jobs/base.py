@@ -28,12 +28,19 @@ from headgate.jobs.model import (
     Shard,
     StoredFile,
 )
+from headgate.types import Usage
 
 
 class Fenced(StoreError):
     """Another worker has taken the job over: this one must stop."""
 
     code = "fenced"
+
+
+class InUse(StoreError):
+    """Something that has not ended needs it."""
+
+    code = "in_use"
 
 
 class JobStore(Protocol):
@@ -59,7 +66,7 @@ class JobStore(Protocol):
 
     def remove_file(self, file_id: str, tenant: str) -> bool:
         """Whether there was such a file; one that an unfinished job reads stays, and raises
-        StoreError."""
+        InUse."""
         ...
 
     # Jobs.
@@ -85,6 +92,15 @@ class JobStore(Protocol):
         ...
 
     def set_state(self, lease: Lease, state: str) -> None: ...
+
+    def usage(self, job_id: str) -> Usage:
+        """Tokens of all its terminal items."""
+        ...
+
+    def remove(self, job_id: str, tenant: str) -> bool:
+        """Forgets a job with its items, results and ledger; whether there was one. One that has not
+        ended stays, and raises InUse. Its input file stays."""
+        ...
 
     # Leases.
 

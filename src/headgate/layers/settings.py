@@ -139,6 +139,6 @@ class MetricsConfig:
     """Spans and metrics by OpenTelemetry, set up by its own `OTEL_...` variables; an extra."""
 
 
-__all__ = ["IGNORED_FIELDS", "BatchConfig", "BreakerConfig", "CacheConfig", "JobsConfig", "LedgerConfig",
-           "LimitsConfig", "MetricsConfig", "ModelCacheConfig", "RetryConfig", "SemanticConfig",
-           "policy_of"]  # fmt: skip
+__all__ = ["IGNORED_FIELDS", "BatchConfig", "BreakerConfig", "CacheConfig", "JobsConfig",
+           "LedgerConfig", "LimitsConfig", "MetricsConfig", "ModelCacheConfig", "RetryConfig",
+           "SemanticConfig", "policy_of"]  # fmt: skip

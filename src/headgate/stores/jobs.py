@@ -35,6 +35,7 @@ from headgate.jobs.states import CREATED, QUEUED
 from headgate.stores import jobs_items, jobs_rows, jobs_shards, jobs_spool
 from headgate.stores.jobs_file import JOBS
 from headgate.stores.jobs_spool import STRAY_S, Spool
+from headgate.types import Usage
 
 RESULTS_AT_ONCE = 100
 """Rows of results that are in memory at a time."""
@@ -130,6 +131,14 @@ class JobsFile:
         """A job that was asked to cancel is `cancelling` until it ends; an ended one stays."""
         with self._leased(lease) as (connection, job):
             jobs_rows.set_state(connection, job, state, self._clock.wall())
+
+    def usage(self, job_id: str) -> Usage:
+        with self._reading() as connection:
+            return jobs_items.usage(connection, jobs_rows.number_of(connection, job_id))
+
+    def remove(self, job_id: str, tenant: str) -> bool:
+        with self._writing() as connection:
+            return jobs_rows.remove(connection, job_id, tenant)
 
     # Leases.
 

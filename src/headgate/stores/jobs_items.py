@@ -214,6 +214,18 @@ def results(connection: apsw.Connection, job: int, after_line: int, limit: int) 
     return [_result(row) for row in found.fetchall()]
 
 
+def usage(connection: apsw.Connection, job: int) -> Usage:
+    """Tokens of every item that has ended."""
+    found: Any = connection.execute(
+        "SELECT coalesce(sum(tokens_in), 0), coalesce(sum(tokens_out), 0),"
+        " coalesce(sum(tokens_cached), 0), coalesce(sum(tokens_cache_write), 0),"
+        " coalesce(sum(tokens_cache_write_1h), 0), coalesce(sum(tokens_reasoning), 0)"
+        " FROM ledger WHERE job = ?",
+        (job,),
+    ).fetchall()
+    return Usage(*found[0])
+
+
 def _result(row: tuple[Any, ...]) -> ResultRow:
     line_no, custom_id, state, status_code, body, error_code, error_message, *rest = row
     settled = Settled(

@@ -9,11 +9,23 @@ import apsw
 import msgspec
 
 from headgate.errors import StoreError
-from headgate.jobs.base import Fenced
+from headgate.jobs.base import Fenced, InUse
 from headgate.jobs.model import Job, JobOptions, Lease, Line, LineProblem, Settled
 from headgate.jobs.states import CANCELLING, JOB_ENDS
 from headgate.stores.jobs_schema import STAGED
 
+# The job's own row first: items, results and ledger rows go with their job only.
+_FORGET = (
+    "DELETE FROM job WHERE number = ?",
+    "DELETE FROM ledger WHERE job = ?",
+    "DELETE FROM result WHERE job = ?",
+    "DELETE FROM item WHERE job = ?",
+    "DELETE FROM shard WHERE job = ?",
+    "DELETE FROM tally WHERE job = ?",
+)
+_FORGET_BODY = (
+    "DELETE FROM body WHERE number = ?1 AND NOT EXISTS (SELECT 1 FROM result WHERE body = ?1)"
+)
 _OPTIONS = msgspec.json.Decoder(JobOptions)
 _ERRORS = msgspec.json.Decoder(tuple[LineProblem, ...])
 
@@ -138,6 +150,26 @@ def set_state(connection: apsw.Connection, job: int, state: str, now_s: float) -
         " AND (cancel_asked_s IS NULL OR ?2 IS NOT NULL OR ?1 = 'finalizing')",
         (state, ended_s, job),
     )
+
+
+def remove(connection: apsw.Connection, job_id: str, tenant: str) -> bool:
+    """Forgets a job and all that is known of it; whether there was one. Raises InUse for one that
+    has not ended."""
+    found: Any = connection.execute(
+        "SELECT number, ended_s IS NOT NULL FROM job WHERE id = ? AND tenant = ?", (job_id, tenant)
+    ).fetchall()
+    if not found:
+        return False
+    number, has_ended = found[0]
+    if not has_ended:
+        raise InUse(f"{job_id} has not ended")
+    bodies = connection.execute(
+        "SELECT DISTINCT body FROM result WHERE job = ? AND body IS NOT NULL", (number,)
+    ).fetchall()
+    for statement in _FORGET:
+        connection.execute(statement, (number,))
+    connection.executemany(_FORGET_BODY, bodies)
+    return True
 
 
 # Leases.

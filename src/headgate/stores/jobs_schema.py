@@ -66,6 +66,7 @@ CREATE TABLE result(
     error_code TEXT NOT NULL, error_message TEXT NOT NULL,
     PRIMARY KEY(job, line_no)
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX result_body ON result(body) WHERE body IS NOT NULL;
 CREATE TABLE ledger(
     job INTEGER NOT NULL, line_no INTEGER NOT NULL, cost_nanos INTEGER,
     saved_cache_nanos INTEGER NOT NULL, saved_batch_nanos INTEGER NOT NULL,

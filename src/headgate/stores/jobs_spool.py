@@ -16,6 +16,7 @@ from typing import Any, BinaryIO
 import apsw
 
 from headgate.errors import StoreError
+from headgate.jobs.base import InUse
 from headgate.jobs.model import StoredFile
 
 STRAY_S = 86_400.0
@@ -123,7 +124,7 @@ def newest(connection: apsw.Connection, tenant: str, after: str, limit: int) -> 
 
 
 def remove(connection: apsw.Connection, file_id: str, tenant: str) -> bool:
-    """Whether there was such a file. Raises StoreError for one that an unfinished job reads."""
+    """Whether there was such a file. Raises InUse for one that an unfinished job reads."""
     found: Any = connection.execute(
         "SELECT (SELECT min(id) FROM job WHERE input_file_id = file.id"
         " AND state NOT IN ('completed', 'failed', 'expired', 'cancelled'))"
@@ -131,7 +132,7 @@ def remove(connection: apsw.Connection, file_id: str, tenant: str) -> bool:
         (file_id, tenant),
     ).fetchall()
     if found and found[0][0] is not None:
-        raise StoreError(f"{file_id} is read by {found[0][0]}, which has not ended")
+        raise InUse(f"{file_id} is read by {found[0][0]}, which has not ended")
     connection.execute("DELETE FROM file WHERE id = ? AND tenant = ?", (file_id, tenant))
     return bool(found)
 

@@ -23,6 +23,8 @@ HEAD_MAX_BYTES = 65_536
 """Of a head that is not complete: the parser itself has no limit. A complete one may be smaller."""
 BODY_TIMES = 10
 """A whole body may take so many times `body_s`: one byte now and then is no progress."""
+BODY_BYTES_PER_S = 64_000
+"""Whoever sends so much is not too slow, however long his body is."""
 LOOKS = 4
 """How often a limit is looked at while it runs."""
 LOOK_AT_LEAST_EVERY_S = 1.0
@@ -164,6 +166,7 @@ class Connection(Paced):
     def on_body(self, body: bytes) -> None:
         """A piece of a body."""
         super().on_body(body)
+        self._body_due_s += len(body) / BODY_BYTES_PER_S
         self._due_s = min(self._now_s + self._owner.limits.body_s, self._body_due_s)
 
     def on_message_complete(self) -> None:

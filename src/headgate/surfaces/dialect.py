@@ -21,6 +21,7 @@ _ANTHROPIC_TYPES = {
     404: "not_found_error",
     405: "invalid_request_error",
     408: "timeout_error",
+    409: "invalid_request_error",
     413: "request_too_large",
     414: "invalid_request_error",
     415: "invalid_request_error",

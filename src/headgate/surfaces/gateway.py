@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from headgate.admission import Plan
@@ -17,15 +18,20 @@ from headgate.clients import Clients
 from headgate.core.concurrency import ShedSettings
 from headgate.errors import BadRequest, Closed, HeadgateError, QueueFull, WrongMethod
 from headgate.runtime import Runtime
-from headgate.stream import Recorded, Whole, pieces
-from headgate.surfaces.dialect import dialect_of, error_body, error_headers, in_band_error
+from headgate.stream import Whole
+from headgate.surfaces.batch_asked import Streamed
+from headgate.surfaces.batch_routes import BatchRoutes, is_batch_path
+from headgate.surfaces.dialect import dialect_of, in_band_error
+from headgate.surfaces.job_desk import Desk
+from headgate.surfaces.job_workers import JobWorkers
 from headgate.surfaces.numbers import Numbers
-from headgate.surfaces.operations import Answer, Operations
+from headgate.surfaces.operations import Operations
 from headgate.surfaces.provenance import hit_headers, provenance_headers
 from headgate.surfaces.readiness import Readiness
 from headgate.surfaces.receiving import Receive, read_body
+from headgate.surfaces.sending import send_answer, send_entry, send_error, send_whole
 from headgate.surfaces.shedding import Door
-from headgate.types import Entry, Headers, Reply
+from headgate.types import Headers, Reply
 
 Scope = dict[str, Any]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
@@ -59,9 +65,10 @@ class Serving:
     """One runtime, what is asked of it for every request, and what it is busy with. A request that
     has begun under one stays with it."""
 
-    def __init__(self, runtime: Runtime, operations: Operations) -> None:
+    def __init__(self, runtime: Runtime, operations: Operations, batches: BatchRoutes) -> None:
         self.runtime = runtime
         self.operations = operations
+        self.batches = batches
         self.read_head = runtime.admission.head
         self.body_max_bytes = runtime.config.server.body_max_bytes
         self.running = 0
@@ -79,6 +86,8 @@ class Gateway:
         self.readiness = Readiness()
         self._numbers = numbers or Numbers()
         self.clients = Clients(runtime.config.keys, runtime.clock)
+        self.desk = Desk(Path(runtime.config.batch.jobs.path), runtime.clock)
+        self.jobs = JobWorkers(self.desk, self.clients)
         self._serving = self._follow(runtime)
         self._older: list[Serving] = []
         self._retiring: asyncio.Task[None] | None = None
@@ -112,10 +121,12 @@ class Gateway:
     def drain(self) -> None:
         """From now on calls are refused, and it is not ready any more; those under way go on."""
         self.readiness.is_draining = True
+        self.jobs.drain()
 
     def end_calls(self) -> None:
         """Ends what is under way: a stream with an error in its dialect, a whole answer with 503.
         On the event loop that serves."""
+        self.jobs.end()
         for serving in (*self._older, self._serving):
             for call in tuple(serving.calls):
                 call.stop(Closed("the gateway shut down before the answer was complete"))
@@ -131,8 +142,11 @@ class Gateway:
 
     def _follow(self, runtime: Runtime) -> Serving:
         self._numbers.follow(runtime)
-        parts = (self.readiness, self._numbers, self.clients)
-        return Serving(runtime, Operations(runtime, *parts))
+        operations = Operations(runtime, self.readiness, self._numbers, self.clients)
+        batches = BatchRoutes(runtime, self.desk, self.clients, self.readiness)
+        serving = Serving(runtime, operations, batches)
+        self.jobs.serve(serving)
+        return serving
 
     async def _retire(self) -> None:
         """Oldest first: what one has handed on may be in use by its successor's calls, and by its
@@ -147,9 +161,11 @@ class Gateway:
 
     async def _close(self) -> None:
         self._is_closing = True
+        await self.jobs.close()
         if self._retiring is not None:
             await self._retiring
         await asyncio.to_thread(self._numbers.close)
+        await asyncio.to_thread(self.desk.close)
         await self.runtime.aclose()
         await asyncio.to_thread(self.clients.close)
 
@@ -162,7 +178,7 @@ class Gateway:
         try:
             self.door.enter()
         except QueueFull as error:
-            await _send_error(route.operation, error, send)
+            await send_error(route.operation, error, send)
             return
         try:
             await self._answer(serving, route, scope, receive, send)
@@ -189,26 +205,41 @@ class Gateway:
                 headers = entry.headers + hit_headers(
                     entry, runtime.now_s(), runtime.ledger.saved_usd(entry)
                 )
-                await _send_entry(entry, plan, headers, send)
+                await send_entry(entry, plan, headers, send)
                 return
             path = f"{route.path}?{query.decode('latin-1')}" if query else route.path
             asked = _Asked(path, head, body, plan)
             await _forward(serving, asked, receive, send)
         except HeadgateError as error:
-            await _send_error(route.operation, error, send)
+            await send_error(route.operation, error, send)
 
     async def _operate(self, serving: Serving, scope: Scope, receive: Receive, send: Send) -> None:
         """Everything that is not a call: models, health, numbers, administration."""
         try:
             if scope.get("http_version") in _NOT_SPOKEN:
                 raise BadRequest("HTTP/1.1 is spoken here", status=505, code="wrong_version")
+            if is_batch_path(scope["path"]):
+                await self._keep(serving, scope, receive, send)
+                return
             head = read_head(scope["headers"])
             body = await read_body(head.announced_bytes, receive, serving.body_max_bytes)
             answer = await serving.operations.answer(scope, body)
         except HeadgateError as error:
-            await _send_error(dialect_of(scope), error, send)
+            await send_error(dialect_of(scope), error, send)
             return
-        await _send_answer(answer, send)
+        await send_answer(answer, send)
+
+    async def _keep(self, serving: Serving, scope: Scope, receive: Receive, send: Send) -> None:
+        """Files and batches; let in at the door, as calls are."""
+        self.door.enter()
+        try:
+            answer = await serving.batches.answer(scope, receive)
+            if isinstance(answer, Streamed):
+                await serving.batches.send(answer, receive, send)
+            else:
+                await send_answer(answer, send)
+        finally:
+            self.door.leave()
 
     async def _live(self, receive: Receive, send: Send) -> None:
         while True:
@@ -218,6 +249,7 @@ class Gateway:
                 self.door.watch()
                 self._numbers.start()
                 self.clients.watch()
+                self.jobs.start()
                 self.readiness.has_started = True
                 await send({"type": "lifespan.startup.complete"})
             else:
@@ -247,7 +279,7 @@ async def _forward(serving: Serving, asked: _Asked, receive: Receive, send: Send
         if isinstance(reply.body, Whole):
             # Nothing is left to cancel, and no other answer can be given any more.
             watch.end()
-            await _send_whole(reply.status, headers, reply.body.content, send)
+            await send_whole(reply.status, headers, reply.body.content, send)
         else:
             await _send_stream(asked.plan.operation, reply, headers, watch, send)
     except asyncio.CancelledError:
@@ -314,27 +346,6 @@ def _reply_headers(reply: Reply, key: bytes) -> Headers:
     return reply.headers + provenance_headers(reply.provenance, key)
 
 
-async def _send_entry(entry: Entry, plan: Plan, headers: Headers, send: Send) -> None:
-    """A stored answer from memory; a stream in as few pieces as its size allows."""
-    if entry.kind != "stream":
-        await _send_whole(entry.status, headers, entry.content, send)
-        return
-    await send({"type": "http.response.start", "status": entry.status, "headers": headers})
-    content = Recorded(entry.content, (0, 0) if plan.usage_wanted else entry.usage_at).content
-    last = b""
-    for piece in pieces(content):
-        if last:
-            await send({"type": "http.response.body", "body": last, "more_body": True})
-        last = piece
-    await send({"type": "http.response.body", "body": last})
-
-
-async def _send_whole(status: int, headers: Headers, content: bytes, send: Send) -> None:
-    length = (b"content-length", b"%d" % len(content))
-    await send({"type": "http.response.start", "status": status, "headers": (*headers, length)})
-    await send({"type": "http.response.body", "body": content})
-
-
 async def _send_stream(
     operation: str, reply: Reply, headers: Headers, watch: _Watch, send: Send
 ) -> None:
@@ -356,16 +367,3 @@ async def _send_stream(
     finally:
         await reply.body.aclose()
     await send({"type": "http.response.body", "body": last})
-
-
-async def _send_error(operation: str, error: HeadgateError, send: Send) -> None:
-    status = error.status_hint
-    body = error_body(operation, status, error.code, error.message)
-    await _send_answer(Answer(status, body, tuple(error_headers(error))), send)
-
-
-async def _send_answer(answer: Answer, send: Send) -> None:
-    length = (b"content-length", b"%d" % len(answer.body))
-    headers = [*answer.headers, length]
-    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-    await send({"type": "http.response.body", "body": answer.body})

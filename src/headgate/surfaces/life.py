@@ -164,7 +164,8 @@ class Life(uvicorn.Server):
         """Whether nothing is left to wait for."""
         loop = asyncio.get_running_loop()
         until_s = loop.time() + most_s
-        while self.server_state.connections or self.server_state.tasks:
+        state, jobs = self.server_state, self._gateway.jobs
+        while state.connections or state.tasks or not jobs.is_idle:
             if loop.time() >= until_s or is_over():
                 return False
             await asyncio.sleep(_LOOK_S)

@@ -1,0 +1,125 @@
+"""The jobs of this process: their store, which is opened when somebody first needs it, and the
+threads that wait for its disk.
+
+Nothing is made before the first upload: whoever only looks finds no jobs where there is no file.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+from headgate.clock import Clock
+from headgate.errors import ConfigError, QueueFull, Refused
+from headgate.jobs.base import JobStore
+from headgate.stores.jobs import JobsFile
+
+THREADS = 4
+"""For what is short."""
+UPLOADS_MAX = 16
+"""Uploads of one process at a time; each has a thread, which waits for its client."""
+UPLOADS_OF_TENANT_MAX = 4
+
+T = TypeVar("T")
+_LOG = logging.getLogger("headgate.jobs")
+
+
+class Desk:
+    """The store at `path`. Its methods belong to one event loop; `close` to any thread."""
+
+    def __init__(self, path: Path, clock: Clock) -> None:
+        self.path = path
+        self.clock = clock
+        self.woken = asyncio.Event()
+        """Set where there may be something to work on."""
+        self._store: JobStore | None = None
+        self._opening = threading.Lock()
+        self._threads = ThreadPoolExecutor(THREADS, "headgate-jobs")
+        self._uploading = ThreadPoolExecutor(UPLOADS_MAX, "headgate-upload")
+        self._uploads: dict[str, int] = {}
+        self._problem = ""
+
+    async def look(self, work: Callable[[JobStore], T]) -> T | None:
+        """What `work` finds in the store, None where there is none yet. Raises Refused where it
+        cannot be used."""
+        if self._store is None and not await self._run(self.path.exists):
+            return None
+        return await self.make(work)
+
+    async def make(self, work: Callable[[JobStore], T]) -> T:
+        """What `work` does with the store, which is made if there is none."""
+        return await self._run(lambda: work(self.opened()))
+
+    async def upload(self, tenant: str, work: Callable[[JobStore], T]) -> T:
+        """As `make`, for what waits for its client. Raises QueueFull where too many do."""
+        count = self._uploads.get(tenant, 0)
+        if count >= UPLOADS_OF_TENANT_MAX or sum(self._uploads.values()) >= UPLOADS_MAX:
+            raise QueueFull("too many uploads at a time: wait until one is done", retry_after_s=1)
+        self._uploads[tenant] = count + 1
+        loop = asyncio.get_running_loop()
+        try:
+            return await loop.run_in_executor(self._uploading, lambda: work(self.opened()))
+        finally:
+            self._uploads[tenant] -= 1
+            if not self._uploads[tenant]:
+                del self._uploads[tenant]
+
+    async def read(self, pieces: Iterator[bytes], least_bytes: int) -> bytes:
+        """The next pieces, at least so many bytes together; fewer at the end, none behind it."""
+
+        def join() -> bytes:
+            read: list[bytes] = []
+            size_bytes = 0
+            while size_bytes < least_bytes and (piece := next(pieces, b"")):
+                read.append(piece)
+                size_bytes += len(piece)
+            return b"".join(read)
+
+        return await self._run(join)
+
+    async def let_go(self, pieces: Iterator[bytes]) -> None:
+        """Closes what pieces were read from, where it can be."""
+        close = getattr(pieces, "close", None)
+        if close is not None:
+            await self._run(close)
+
+    def opened(self) -> JobStore:
+        """The store; in a thread that may wait for the disk."""
+        with self._opening:
+            if self._store is None:
+                self._store = self._open()
+            return self._store
+
+    def problem(self) -> str:
+        """What is wrong just now, for people; "" if nothing is."""
+        return self._problem
+
+    def close(self) -> None:
+        """Lets go of the file, when what runs has ended."""
+        self._uploading.shutdown()
+        self._threads.shutdown()
+        with self._opening:
+            if self._store is not None:
+                self._store.close()
+                self._store = None
+
+    async def _run(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+
+    def _open(self) -> JobStore:
+        try:
+            store = JobsFile(self.path, self.clock)
+        except ConfigError as error:
+            if not self._problem:
+                _LOG.warning("durable jobs are not served: %s", error.message)
+            self._problem = "durable jobs are not served: their file cannot be used"
+            refused = Refused("the operator of this gateway has to look after its file of jobs")
+            refused.code = "jobs_unavailable"
+            raise refused from None
+        self._problem = ""
+        return store

@@ -1,0 +1,196 @@
+"""Works on jobs beside the calls of a gateway: those that its clients have made, by whichever
+process is free, one process for each.
+
+A process that ends gives its jobs up, one that dies loses their leases: in both cases another takes
+them over, or the next that starts. Jobs of the command line are left to it: who stopped one there
+wants it stopped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+from typing import Protocol
+
+from msgspec import Struct
+
+from headgate.clients import Clients
+from headgate.errors import HeadgateError
+from headgate.jobs.base import Fenced, JobStore
+from headgate.jobs.live import LiveSettings
+from headgate.jobs.model import Job
+from headgate.jobs.runner import Runner, RunnerSettings
+from headgate.jobs.states import JOB_ENDS
+from headgate.runtime import Runtime
+from headgate.surfaces.job_desk import Desk
+
+AT_ONCE = 4
+"""Jobs of one process; their lines share what calls leave over."""
+LOOK_S = 1.0
+REST_S = 30.0
+"""How long a job is left alone that could not be worked on."""
+
+_LOG = logging.getLogger("headgate.jobs")
+
+
+class Serving(Protocol):
+    """A runtime, and how much it is busy with: it is not closed before that is nothing."""
+
+    runtime: Runtime
+    running: int
+
+
+class _Working(Struct):
+    """A job that this process works on."""
+
+    job: Job
+    runner: Runner
+    task: asyncio.Task[Job | None]
+    is_stopped: bool = False
+    """It goes on elsewhere, or ends, as soon as somebody begins with it again."""
+
+    def stop(self) -> None:
+        """Lets what is under way end, and begins nothing more of it."""
+        self.is_stopped = True
+        self.runner.stop()
+
+
+class JobWorkers:
+    """Of one process, over all its configurations. Belongs to the home loop of its runtimes."""
+
+    def __init__(self, desk: Desk, clients: Clients) -> None:
+        self._desk = desk
+        self._clients = clients
+        self._serving: Serving | None = None
+        self._working: dict[str, _Working] = {}
+        self._rests_until_s: dict[str, float] = {}
+        self._following: asyncio.Task[None] | None = None
+        self._is_draining = False
+        self._has_failed = False
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no job is being worked on."""
+        return not self._working
+
+    def serve(self, serving: Serving) -> None:
+        """From now on jobs are asked by `serving`. Those under way stop when the lines that are
+        under way have ended, and go on there."""
+        self._serving = serving
+        self._stop_all()
+
+    def start(self) -> None:
+        """Begins to look for jobs, in the running loop."""
+        self._following = asyncio.ensure_future(self._follow())
+
+    def drain(self) -> None:
+        """Begins no more, and stops what is under way as `serve` does."""
+        self._is_draining = True
+        self._stop_all()
+
+    def end(self) -> None:
+        """Gives up what is under way, now."""
+        for working in self._working.values():
+            working.task.cancel()
+
+    async def close(self) -> None:
+        """Ends all of it."""
+        self.drain()
+        self.end()
+        if self._following is not None:
+            self._following.cancel()
+            await asyncio.gather(self._following, return_exceptions=True)
+        tasks = [working.task for working in self._working.values()]
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _stop_all(self) -> None:
+        for working in self._working.values():
+            working.stop()
+
+    async def _follow(self) -> None:
+        woken = self._desk.woken
+        while not self._is_draining:
+            woken.clear()
+            try:
+                await self._look()
+                self._has_failed = False
+            except HeadgateError as error:
+                if not self._has_failed:
+                    _LOG.warning("jobs are not worked on: %s", error.message)
+                self._has_failed = True
+            try:
+                async with asyncio.timeout(LOOK_S):
+                    await woken.wait()
+            except TimeoutError:
+                pass
+
+    async def _look(self) -> None:
+        """Stops the jobs whose keys have ended, and begins those for which there is room."""
+        for working in self._working.values():
+            if self._has_lost_its_key(working.job):
+                working.stop()
+        room = AT_ONCE - len(self._working)
+        if room <= 0 or self._serving is None:
+            return
+        now_s = self._desk.clock.monotonic()
+        rests = self._rests_until_s
+        self._rests_until_s = {name: at_s for name, at_s in rests.items() if at_s > now_s}
+        left = frozenset((*self._working, *self._rests_until_s))
+        for job in await self._desk.look(lambda store: _waiting(store, left, room)) or []:
+            if not self._is_draining:
+                self._begin(job, self._serving)
+
+    def _has_lost_its_key(self, job: Job) -> bool:
+        try:
+            if job.options.client:
+                self._clients.holder(job.options.client)
+        except HeadgateError:
+            return True
+        return False
+
+    def _begin(self, job: Job, serving: Serving) -> None:
+        runner = Runner(
+            serving.runtime,
+            self._desk.opened(),
+            self._desk.clock,
+            RunnerSettings(LiveSettings(serving.runtime.config.batch.jobs.concurrency)),
+            client_of=self._clients.holder,
+        )
+        task = asyncio.ensure_future(_worked_on(runner, job.id))
+        self._working[job.id] = _Working(job, runner, task)
+        serving.running += 1
+        task.add_done_callback(functools.partial(self._ended, job.id, serving))
+
+    def _ended(self, job_id: str, serving: Serving, task: asyncio.Task[Job | None]) -> None:
+        serving.running -= 1
+        working = self._working.pop(job_id)
+        self._desk.woken.set()
+        if task.cancelled():
+            return
+        error = task.exception()
+        if error is not None and not isinstance(error, Fenced):
+            _LOG.warning("a job is left alone for a while: %s: %s", type(error).__name__, error)
+        job = None if error is not None else task.result()
+        has_ended = job is not None and job.state in JOB_ENDS
+        if not has_ended and not working.is_stopped:
+            self._rests_until_s[job_id] = self._desk.clock.monotonic() + REST_S
+
+
+async def _worked_on(runner: Runner, job_id: str) -> Job | None:
+    try:
+        return await runner.run(job_id)
+    finally:
+        await asyncio.to_thread(runner.close)
+
+
+def _waiting(store: JobStore, left: frozenset[str], most: int) -> list[Job]:
+    """The oldest jobs that clients have made and nobody works on, without those in `left`."""
+    found: list[Job] = []
+    for job_id in store.claimable():
+        job = None if job_id in left else store.job(job_id, None)
+        if job is not None and job.tenant:
+            found.append(job)
+        if len(found) >= most:
+            break
+    return found
