@@ -51,7 +51,9 @@ def config_of(url: str, kind: str, **limits: Any) -> Config:
     return Config(
         providers={kind: ProviderConfig(kind=kind, base_url=url, api_key=Secret(KEY))},  # type: ignore[arg-type]
         prices={"m": PriceConfig(Decimal(2), Decimal(8), batch=Decimal("0.5"))},
-        batch_api={kind: BatchApiConfig(**{"poll": 0.002, "shard_requests_max": 10, **limits})},
+        batch_api={
+            kind: BatchApiConfig(**{"api": kind, "poll": 0.002, "shard_requests_max": 10, **limits})
+        },
     )
 
 

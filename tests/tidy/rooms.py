@@ -116,6 +116,7 @@ ROOMS = {
     "jobs.shard": "jobs runtime core stream types errors clock",
     "jobs.shards": "jobs runtime core errors clock",
     "jobs.runner": "jobs runtime core errors clock",
+    "jobs.choosing": "jobs runtime core clock",
     # What is counted, over all workers: they share a file of their own.
     "stores.numbers": "stores.database core errors",
     "surfaces.counting": "runtime guards metrics config core",

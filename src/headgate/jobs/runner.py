@@ -46,6 +46,10 @@ _OPEN = frozenset({QUEUED, SHARDED, SUBMITTED})
 _GOES_ON, _CANCEL, _RESCUE, _STOP = "", "cancel", "rescue", "stop"
 
 
+def _nothing() -> None:
+    """There is nothing to close."""
+
+
 class BatchLane(Protocol):
     """`jobs.shards.BatchLane`: the provider's own batches."""
 
@@ -65,6 +69,8 @@ class Batches(NamedTuple):
     """BATCH or LIVE, for a job at a time (wall clock)."""
     rescue_s: Callable[[Job, float], float]
     """When (wall clock) to take back what the provider has not finished; infinity: never."""
+    close: Callable[[], None] = _nothing
+    """Called when the runner is closed."""
 
 
 class RunnerSettings(NamedTuple):
@@ -101,6 +107,8 @@ class Runner:
 
     def close(self) -> None:
         """Waits for the disk."""
+        if self._batches is not None:
+            self._batches.close()
         self._disk.close()
 
     async def run(self, job_id: str) -> Job | None:

@@ -19,6 +19,7 @@ from headgate.clock import SystemClock
 from headgate.config import Config
 from headgate.errors import HeadgateError
 from headgate.jobs.base import JobStore
+from headgate.jobs.choosing import open_batches
 from headgate.jobs.live import LiveSettings
 from headgate.jobs.model import Job
 from headgate.jobs.runner import Runner, RunnerSettings
@@ -78,7 +79,9 @@ class _Work:
         settings = RunnerSettings(live, owner=_OWNER)
         async with Runtime(self._config) as runtime:
             runtime.adopt(loop)
-            runner = Runner(runtime, self._store, SystemClock(), settings)
+            clock = SystemClock()
+            batches = open_batches(runtime, self._store, clock)
+            runner = Runner(runtime, self._store, clock, settings, batches)
             task = asyncio.ensure_future(runner.run(self._job_id))
             for number in _SIGNALS:
                 loop.add_signal_handler(number, self._interrupt, runner, task)

@@ -18,6 +18,7 @@ from msgspec import Struct
 from headgate.clients import Clients
 from headgate.errors import HeadgateError
 from headgate.jobs.base import Fenced, JobStore
+from headgate.jobs.choosing import open_batches
 from headgate.jobs.live import LiveSettings
 from headgate.jobs.model import Job
 from headgate.jobs.runner import Runner, RunnerSettings
@@ -150,12 +151,14 @@ class JobWorkers:
         return False
 
     def _begin(self, job: Job, serving: Serving) -> None:
+        store, clock, holder = self._desk.opened(), self._desk.clock, self._clients.holder
         runner = Runner(
             serving.runtime,
-            self._desk.opened(),
-            self._desk.clock,
+            store,
+            clock,
             RunnerSettings(LiveSettings(serving.runtime.config.batch.jobs.concurrency)),
-            client_of=self._clients.holder,
+            open_batches(serving.runtime, store, clock, holder),
+            holder,
         )
         task = asyncio.ensure_future(_worked_on(runner, job.id))
         self._working[job.id] = _Working(job, runner, task)
