@@ -64,8 +64,9 @@ def body(about: object, **more: Any) -> dict[str, Any]:
 
 
 def made(
-    store: JobsFile, bodies: Iterable[dict[str, Any]], kind: str = "openai", **options: Any
-) -> Job:
+    store: JobsFile, bodies: Iterable[dict[str, Any]], kind: str = "openai",
+    now_s: float | None = None, **options: Any,
+) -> Job:  # fmt: skip
     """A job with a line for each body; their ids are such as providers do not take."""
     items, content, offset = [], [], 0
     for number, asked in enumerate(bodies, 1):
@@ -77,7 +78,7 @@ def made(
         content.append(text + b"\n")
         offset += len(text) + 1
     file = store.add_file("", "batch", "in.jsonl", content)
-    now_s = SystemClock().wall()
+    now_s = SystemClock().wall() if now_s is None else now_s
     job = Job(job_id(), "", ENDPOINTS[kind], file.id, now_s, now_s + 86_400.0,
               options=JobOptions(**options))  # fmt: skip
     store.create(job, items)

@@ -1,34 +1,40 @@
-"""Which jobs go to the batch APIs of providers, and when they are taken back: what a runner asks."""
+"""Which jobs go to the providers' batches, and when they are taken back: the pure plan, with what
+this configuration says of providers.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 from headgate.clock import Clock
 from headgate.core.client import Client
 from headgate.jobs import plan
-from headgate.jobs.base import JobStore
 from headgate.jobs.disk import Disk
 from headgate.jobs.model import BATCH, LIVE, Job
-from headgate.jobs.runner import Batches
-from headgate.jobs.shards import BatchLane, LaneSettings
+from headgate.jobs.shards import BatchLane
 from headgate.runtime import Runtime
 
 
-def open_batches(
-    runtime: Runtime, store: JobStore, clock: Clock,
+class Batches(NamedTuple):
+    """How jobs go to the providers' batches."""
+
+    lane: BatchLane
+    choose: Callable[[Job, float], str]
+    """BATCH or LIVE, for a job at a time (wall clock)."""
+    rescue_s: Callable[[Job], float]
+    """When (wall clock) to take back what the providers have not finished; infinity: never."""
+
+
+def batches_of(
+    runtime: Runtime, disk: Disk, clock: Clock, concurrency: int,
     client_of: Callable[[str], Client] | None = None,
-    settings: LaneSettings = LaneSettings(),  # noqa: B008
 ) -> Batches:  # fmt: skip
-    """The batch lane for a runner over the same runtime and store, which closes it."""
-    disk = Disk(store)
-    lane = BatchLane(runtime, disk, clock, settings, client_of)
-    pace = plan.Pace(runtime.config.batch.jobs.concurrency)
+    """Those of the providers of `runtime`."""
+    lane, pace = BatchLane(runtime, disk, clock, client_of=client_of), plan.Pace(concurrency)
 
     def choose(job: Job, now_s: float) -> str:
+        """A batch wherever one provider would take it: what it does not take stays queued."""
         return BATCH if lane.chosen(job, now_s) else LIVE
 
-    def rescue_s(job: Job, _: float) -> float:
-        return plan.rescue_s(job, pace)
-
-    return Batches(lane, choose, rescue_s, disk.close)
+    return Batches(lane, choose, lambda job: plan.rescue_s(job, pace))

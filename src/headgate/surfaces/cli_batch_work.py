@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import signal
-import time
+import threading
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -19,7 +19,6 @@ from headgate.clock import SystemClock
 from headgate.config import Config
 from headgate.errors import HeadgateError
 from headgate.jobs.base import JobStore
-from headgate.jobs.choosing import open_batches
 from headgate.jobs.live import LiveSettings
 from headgate.jobs.model import Job
 from headgate.jobs.runner import Runner, RunnerSettings
@@ -60,11 +59,11 @@ def work(config: Config, store: JobStore, job_id: str) -> Worked:
 
 def wait(store: JobsFile, job_id: str) -> Job:
     """Waits until nobody works on a job any more, and tells how far it is meanwhile."""
-    job = _job(store, job_id)
+    job, pause = _job(store, job_id), threading.Event()
     with terminal.meter(job.total, _LABEL) as update:
         while not is_free(store.path, job_id):
             _tell(store, job_id, update)
-            time.sleep(_LOOK_S)
+            pause.wait(_LOOK_S)
     return _job(store, job_id)
 
 
@@ -79,9 +78,7 @@ class _Work:
         settings = RunnerSettings(live, owner=_OWNER)
         async with Runtime(self._config) as runtime:
             runtime.adopt(loop)
-            clock = SystemClock()
-            batches = open_batches(runtime, self._store, clock)
-            runner = Runner(runtime, self._store, clock, settings, batches)
+            runner = Runner(runtime, self._store, SystemClock(), settings)
             task = asyncio.ensure_future(runner.run(self._job_id))
             for number in _SIGNALS:
                 loop.add_signal_handler(number, self._interrupt, runner, task)

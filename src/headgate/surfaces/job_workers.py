@@ -18,7 +18,6 @@ from msgspec import Struct
 from headgate.clients import Clients
 from headgate.errors import HeadgateError
 from headgate.jobs.base import Fenced, JobStore
-from headgate.jobs.choosing import open_batches
 from headgate.jobs.live import LiveSettings
 from headgate.jobs.model import Job
 from headgate.jobs.runner import Runner, RunnerSettings
@@ -151,14 +150,12 @@ class JobWorkers:
         return False
 
     def _begin(self, job: Job, serving: Serving) -> None:
-        store, clock, holder = self._desk.opened(), self._desk.clock, self._clients.holder
         runner = Runner(
             serving.runtime,
-            store,
-            clock,
+            self._desk.opened(),
+            self._desk.clock,
             RunnerSettings(LiveSettings(serving.runtime.config.batch.jobs.concurrency)),
-            open_batches(serving.runtime, store, clock, holder),
-            holder,
+            client_of=self._clients.holder,
         )
         task = asyncio.ensure_future(_worked_on(runner, job.id))
         self._working[job.id] = _Working(job, runner, task)
