@@ -117,13 +117,14 @@ class Bench:
 
 @asynccontextmanager
 async def bench(
-    folder: Path, config: Config, settings: LaneSettings = SETTINGS, clock: Clock | None = None
-) -> AsyncIterator[Bench]:
-    """Open in the running loop, which is the home of its runtime."""
-    clock = clock or SystemClock()
+    folder: Path, config: Config, settings: LaneSettings = SETTINGS,
+    lane_clock: Clock | None = None,
+) -> AsyncIterator[Bench]:  # fmt: skip
+    """Open in the running loop, which is the home of its runtime. Leases go by real time."""
+    clock = lane_clock or SystemClock()
     runtime = Runtime(config)
     runtime.portal.adopt(asyncio.get_running_loop())
-    store = JobsFile(folder / "jobs.db", clock)
+    store = JobsFile(folder / "jobs.db", SystemClock())
     disk = Disk(store)
     try:
         yield Bench(store, runtime, BatchLane(runtime, disk, clock, settings))
