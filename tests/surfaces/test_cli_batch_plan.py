@@ -40,6 +40,8 @@ def test_a_dry_run_says_what_it_would_cost_and_writes_nothing(
     )  # fmt: skip
     expected = (model["tokens_in"] * 1000 + 500 * 2000) / 1e9
     assert plan["cost_usd"] == model["cost_usd"] == pytest.approx(expected)
+    with Path("headgate.toml").open("a") as file:
+        file.write('[batch_api.openai]\napi = "openai"\n')
     batched = json.loads(run(capsys, "--dry-run", "--json", "--lane", "auto").out)
     (model,) = batched["models"]
     assert (model["lane"], model["batches"]) == ("batch", 1)

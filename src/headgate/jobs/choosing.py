@@ -35,8 +35,6 @@ def batches_of(
 
     def choose(job: Job, now_s: float) -> str:
         """A batch wherever one provider would take it: what it does not take stays queued."""
-        limits = lane.limits(job.endpoint).values()
-        is_batch = any(plan.choose(job, one, now_s, pace) == BATCH for one in limits)
-        return BATCH if is_batch else LIVE
+        return BATCH if lane.chosen(job, now_s) else LIVE
 
     return Batches(lane, choose, lambda job: plan.rescue_s(job, pace))
