@@ -55,11 +55,11 @@ class Lane:
         busy = self.concurrency.in_flight or self._turns
         return not busy and self.rate.is_idle(now_s)
 
-    def has_spare(self, now_s: float) -> bool:
-        """Whether there is room for what can wait: nobody else waits, and of places and rate others
-        find at least half."""
+    def has_spare(self, begun: int, now_s: float) -> bool:
+        """Whether there is room for one more that can wait, of whom `begun` are on their way:
+        nobody else waits, and of places and rate others find at least half."""
         inside = self.concurrency
-        is_free = not self._turns and inside.in_flight * 2 < inside.limit
+        is_free = not self._turns and max(inside.in_flight, begun) * 2 < inside.limit
         return is_free and self.rate.has_spare(now_s)
 
     def take(self) -> Slot | None:
@@ -178,12 +178,16 @@ class Lanes:
         lanes = self._of.get(provider)
         return None if lanes is None else lanes.get((model, credential), now_s)
 
-    def has_spare(self, provider: str, model: str, now_s: float) -> bool:
-        """Whether every lane to this deployment has room for what can wait."""
+    def has_spare(self, provider: str, model: str, begun: int, now_s: float) -> bool:
+        """Whether every lane to this deployment has room for one more that can wait, of whom
+        `begun` are on their way."""
         lanes = self._of.get(provider)
-        return lanes is None or all(
-            lane.has_spare(now_s) for (name, _), lane in lanes.items() if name == model
-        )
+        if lanes is None:
+            return True
+        there = [lane for (name, _), lane in lanes.items() if name == model]
+        if not there:
+            return begun * 2 < self.limits.concurrency.limit_start
+        return all(lane.has_spare(begun, now_s) for lane in there)
 
     def restart(self, provider: str, model: str = "") -> None:
         """A slow start for one deployment that is well again; without a model for all of its

@@ -110,6 +110,11 @@ ROOMS = {
     "jobs.limits": "jobs providers.settings core",
     "jobs.asking": "jobs runtime admission admission_head spending stream config core types errors",
     "jobs.live": "jobs batching runtime core errors clock",
+    # The batch lane, and the batch APIs of providers over the project's own wire.
+    "jobs.apis": "jobs.apis providers.wire providers.wire_client providers.http "
+    "providers.settings core types errors clock",
+    "jobs.shard": "jobs runtime core stream types errors clock",
+    "jobs.shards": "jobs runtime core errors clock",
     "jobs.runner": "jobs runtime core errors clock",
     # What is counted, over all workers: they share a file of their own.
     "stores.numbers": "stores.database core errors",
@@ -126,6 +131,9 @@ ROOMS = {
     "surfaces.logs": "surfaces calllog config core clock",
     "surfaces.cli": "surfaces runtime monitor clients clock pricing jobs stores.base stores.ledger "
     "stores.keys config config_file core types errors demo generate",
+    # Jobs of this machine; no gateway is needed.
+    "surfaces.cli_batch": "surfaces pricing runtime admission jobs stores.jobs layers.settings "
+    "providers.settings clock config config_file core types errors",
     # What generated backends call: the operations and the spelling of the gateway, without it.
     "backend": "backend surfaces.operations surfaces.readiness surfaces.provenance "
     "surfaces.dialect runtime admission config_file stream core types errors",
@@ -156,6 +164,7 @@ LIBRARIES = {
     "pydantic": "config_file",
     "genai_prices": "pricing",
     "uvicorn": "surfaces demo",
+    "uvloop": "surfaces.cli_batch",
     "prometheus_client": "surfaces",
     "typer": "surfaces",
     "rich": "surfaces demo",

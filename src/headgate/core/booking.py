@@ -19,10 +19,12 @@ ANSWER, RETRY, AT_RISK = "answer", "retry", "at_risk"
 HEDGE_WASTE, ABANDONED = "hedge_waste", "abandoned"
 AVOIDED_EXACT, AVOIDED_STALE = "avoided_exact", "avoided_stale"
 AVOIDED_FOLLOWER = "avoided_follower"
+AVOIDED_BATCH = "avoided_batch"
+"""The discount of a provider's batch: it has a price and no tokens, those are the answer's."""
 
 OVERHEAD = frozenset({RETRY, AT_RISK, HEDGE_WASTE, ABANDONED})
 """Billed, but not for an answer that the client received."""
-AVOIDED = frozenset({AVOIDED_EXACT, AVOIDED_STALE, AVOIDED_FOLLOWER})
+AVOIDED = frozenset({AVOIDED_EXACT, AVOIDED_STALE, AVOIDED_FOLLOWER, AVOIDED_BATCH})
 """Not billed: it would have been, had the call gone upstream alone."""
 BILLED = frozenset({ANSWER}) | OVERHEAD
 KINDS = (ANSWER, *sorted(OVERHEAD), *sorted(AVOIDED))

@@ -26,21 +26,14 @@ from headgate.errors import (
     UpstreamFailed,
     UpstreamTooLarge,
 )
+from headgate.jobs.lines import OPERATIONS
 from headgate.jobs.model import LIVE, Item, Job, Settled
 from headgate.jobs.states import CACHE_HIT, FAILED, SUCCEEDED
 from headgate.runtime import Runtime
 from headgate.spending import reported_usage
 from headgate.stream import Whole
-from headgate.types import Entry, Headers, Reply
+from headgate.types import Call, Entry, Headers, Reply
 
-ENDPOINTS = {
-    "/v1/chat/completions": ("chat", "/chat/completions"),
-    "/v1/completions": ("completions", "/completions"),
-    "/v1/embeddings": ("embeddings", "/embeddings"),
-    "/v1/responses": ("responses", "/responses"),
-    "/v1/messages": ("messages", "/messages"),
-}
-"""Of a job: the operation, and the path below the provider's API root."""
 _JSON = (b"content-type", b"application/json")
 _VERSION = (b"anthropic-version", b"2023-06-01")
 _FAILS = 400
@@ -101,7 +94,7 @@ class Asker:
     def __init__(self, runtime: Runtime, job: Job, client: Client | None = None) -> None:
         self._runtime = runtime
         self._admission = TenantAdmission(runtime.config, job.tenant)
-        self._operation, self._path = ENDPOINTS[job.endpoint]
+        self._operation, self._path = OPERATIONS[job.endpoint], job.endpoint.removeprefix("/v1")
         head = read_head(_headers(job, self._operation))
         self._head = head if client is None else msgspec.structs.replace(head, client=client)
 
@@ -118,6 +111,26 @@ class Asker:
         except HeadgateError as error:
             return _failed(item, error.code, error.message)
         return Question(item, body, plan) if entry is None else self._stored(item, entry)
+
+    async def find(self, item: Item, line: bytes) -> Question | Settled:
+        """As `look`, and in the tier below memory."""
+        found, tiers = self.look(item, line), self._runtime.tiers
+        if isinstance(found, Settled) or found.plan.bypass or tiers.below is None:
+            return found
+        entry = await tiers.find(self._call(found.body, found.plan))
+        return found if entry is None or entry.kind != "whole" else self._stored(item, entry)
+
+    def call_of(self, line: bytes) -> Call | None:
+        """The call that a line is; None where it cannot be read, or asked, any more."""
+        try:
+            body = bytes(msgspec.json.decode(line, type=_Line).body)
+            plan = self._admission.plan(self._operation, self._head, body, b"")
+        except (msgspec.MsgspecError, HeadgateError):
+            return None
+        return self._call(body, plan)
+
+    def _call(self, body: bytes, plan: Plan) -> Call:
+        return self._admission.call(self._path, self._head, body, plan)
 
     async def ask(self, question: Question) -> Settled:
         """How the line ends. Raises Again, and Closed."""
@@ -144,10 +157,11 @@ class Asker:
         """Waits for the table of prices where it must: what is asked then has its price."""
         await self._runtime.off_loop(lambda: self._runtime.ledger.resolved_price(target))
 
-    def has_spare(self, question: Question) -> bool:
-        """Whether the target of this line has places and rate that others leave unused."""
+    def has_spare(self, question: Question, begun: int) -> bool:
+        """Whether the target of this line has places and rate that others leave unused, when
+        `begun` lines are on their way to it."""
         target, now_s = question.plan.target, self._runtime.clock.monotonic()
-        return self._runtime.lanes.has_spare(target.provider, target.model, now_s)
+        return self._runtime.lanes.has_spare(target.provider, target.model, begun, now_s)
 
     def _stored(self, item: Item, entry: Entry) -> Settled:
         price = self._runtime.ledger.price(entry.target)

@@ -8,6 +8,7 @@ the target is not well, all lines pause; a line that fails by itself is tried ag
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable
 from typing import Any, NamedTuple
 
@@ -30,7 +31,7 @@ from headgate.runtime import Runtime
 SENT_MAX = 5
 """After so many tries that may each be billed, and brought no answer, a line has failed."""
 _LOOK_S = 0.05
-_LOOK_MAX_S = 1.0
+_LOOK_MAX_S = 0.25
 _EXPIRED_AT_ONCE = 500
 
 
@@ -52,6 +53,10 @@ class _Work(Struct):
     @property
     def name(self) -> str:
         return self.question.item.custom_id
+
+    @property
+    def target(self) -> str:
+        return self.question.plan.target.name
 
 
 class LiveLane:
@@ -96,6 +101,7 @@ class _Run:
         self._asked_before = asked_before
         self._turns: Turns[_Work] = Turns()
         self._under_way: set[str] = set()
+        self._begun: Counter[str] = Counter()
         self._priced: set[str] = set()
         self._reading = asyncio.Lock()
 
@@ -124,9 +130,9 @@ class _Run:
 
     async def _one_by_one(self, _: int) -> None:
         while (work := await self._next()) is not None:
-            self._under_way.add(work.name)
             await self._try(work)
             self._under_way.discard(work.name)
+            self._begun[work.target] -= 1
 
     async def _next(self) -> _Work | None:
         """A line whose turn it is; None when there is nothing to do for this worker."""
@@ -140,7 +146,10 @@ class _Run:
                 await self._read()
             elif isinstance(turn, float):
                 await self._nap(turn)
-            elif self._asker.has_spare(turn.question):
+            elif self._asker.has_spare(turn.question, self._begun[turn.target]):
+                # Counted before anybody else looks: it takes its place some steps later.
+                self._under_way.add(turn.name)
+                self._begun[turn.target] += 1
                 return turn
             else:
                 self._turns.put_back(turn)
@@ -160,10 +169,9 @@ class _Run:
 
     async def _try(self, work: _Work) -> None:
         """One line, asked once."""
-        target = work.question.plan.target.name
-        if target not in self._priced:
-            await self._asker.know_price(target)
-            self._priced.add(target)
+        if work.target not in self._priced:
+            await self._asker.know_price(work.target)
+            self._priced.add(work.target)
         try:
             settled = await self._asker.ask(work.question)
         except Again as again:

@@ -72,6 +72,9 @@ class RunnerSettings(NamedTuple):
 
     live: LiveSettings = LiveSettings()
     lease_s: float = LEASE_S
+    owner: str = ""
+    """In whose name jobs are claimed; "": in one that nobody else has. Whoever makes sure that one
+    process at a time uses a name need not wait for the lease of one that was killed."""
 
 
 class Runner:
@@ -89,7 +92,7 @@ class Runner:
         self._batches, self._client_of = batches, client_of
         self._disk = Disk(store)
         self._stopping = asyncio.Event()
-        self.owner = f"worker-{secret_bytes(8).hex()}"
+        self.owner = settings.owner or f"worker-{secret_bytes(8).hex()}"
 
     def stop(self) -> None:
         """Every `run` returns soon: when the lines that are under way have ended. What is not done

@@ -40,13 +40,12 @@ def http_service(
 ) -> Service:
     """A Service that sends the call's bytes to its provider; `limits` by model where they differ
     from those of the provider."""
-    base_url = (config.base_url or DEFAULT_BASE_URLS[config.kind]).rstrip("/")
-    root = base_url + ("/v1" if config.kind == "anthropic" else "")
-    credentials = _credentials(config)
+    root = root_of(config)
+    credentials = credentials_of(config)
     usual_credential = next(iter(credentials.values()), ())
     usual = wire_limits(config)
     limits = limits or {}
-    redact, naming = _redactor(config), _naming(config, clock)
+    redact, naming = redactor_of(config), _naming(config, clock)
 
     async def service(call: Call) -> Reply:
         request = call.request
@@ -123,7 +122,13 @@ def model_limits(
     }
 
 
-def _credentials(config: ProviderConfig) -> dict[str, Headers]:
+def root_of(config: ProviderConfig) -> str:
+    """Where the API of a provider begins: what stands before `/chat/completions` or `/messages`."""
+    base_url = (config.base_url or DEFAULT_BASE_URLS[config.kind]).rstrip("/")
+    return base_url + ("/v1" if config.kind == "anthropic" else "")
+
+
+def credentials_of(config: ProviderConfig) -> dict[str, Headers]:
     """The header of each key, by alias; the only one of a provider has none."""
     keys = {"": config.api_key} if config.api_key else {}
     keys |= {f"key-{number}": key for number, key in enumerate(config.api_keys, 1)}
@@ -136,7 +141,7 @@ def _header(kind: str, key: str) -> Headers:
     return ((b"authorization", b"Bearer " + key.encode()),)
 
 
-def _redactor(config: ProviderConfig) -> Callable[[bytes], bytes]:
+def redactor_of(config: ProviderConfig) -> Callable[[bytes], bytes]:
     """Providers quote credentials in their error bodies; ours must not reach a client."""
     keys = [key.reveal().encode() for key in (config.api_key, *config.api_keys) if key]
 

@@ -6,8 +6,8 @@ redirects, no proxies from the environment, no decompression (`Accept-Encoding: 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from typing import Protocol
+from collections.abc import AsyncIterator, Callable
+from typing import BinaryIO, Protocol
 
 from msgspec import Struct
 
@@ -23,6 +23,14 @@ class WireLimits(Struct, frozen=True):
     total_s: float = 600.0
     """From the start of `send` to the last byte of the body."""
     reply_max_bytes: int = 64_000_000
+
+
+class Upload(Struct, frozen=True):
+    """A body that is too large for memory."""
+
+    open: Callable[[], BinaryIO]
+    """The file at its beginning, anew for each try; its size is that of the body. It is read off
+    the event loop. Who made the upload closes what is still open when the reply has been read."""
 
 
 class WireReply(Protocol):
@@ -55,7 +63,7 @@ class Wire(Protocol):
     """A pool of connections. Used from one event loop."""
 
     async def send(
-        self, method: str, url: str, headers: Headers, body: bytes, limits: WireLimits
+        self, method: str, url: str, headers: Headers, body: bytes | Upload, limits: WireLimits
     ) -> WireReply:
         """Sends one request and waits for the head of its reply.
 

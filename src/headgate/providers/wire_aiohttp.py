@@ -13,7 +13,7 @@ import os
 import socket
 import ssl
 from collections.abc import AsyncIterator
-from typing import Any, cast
+from typing import Any, BinaryIO, cast
 
 from aiohttp import (
     ClientConnectionResetError,
@@ -43,7 +43,7 @@ from headgate.errors import (
     UpstreamTooLarge,
     UpstreamUnreachable,
 )
-from headgate.providers.wire import WireLimits, WireReply
+from headgate.providers.wire import Upload, WireLimits, WireReply
 from headgate.providers.wire_names import LookupTooSlow, Names
 from headgate.providers.wire_socket import own_socket
 from headgate.types import Headers
@@ -80,7 +80,7 @@ class AiohttpWire:
         self._is_closed = False
 
     async def send(
-        self, method: str, url: str, headers: Headers, body: bytes, limits: WireLimits
+        self, method: str, url: str, headers: Headers, body: bytes | Upload, limits: WireLimits
     ) -> WireReply:
         """As `Wire.send`; also UpstreamGarbled (the head is not HTTP), BadRequest (a header that
         cannot be sent: nothing was) and Closed (after `aclose`)."""
@@ -248,8 +248,9 @@ class _Silence:
 
 
 async def _request(
-    session: ClientSession, method: str, url: URL, headers: Headers, body: bytes, limits: WireLimits
-) -> ClientResponse:
+    session: ClientSession, method: str, url: URL, headers: Headers, body: bytes | Upload,
+    limits: WireLimits,
+) -> ClientResponse:  # fmt: skip
     """The head of the reply. Raises ClientError, and ValueError for an impossible header."""
     fields = [(name.decode(), value.decode()) for name, value in headers]
     connect_s = min(limits.connect_s, limits.first_byte_s * _CONNECT_SHARE)
@@ -257,7 +258,7 @@ async def _request(
     timeout = ClientTimeout(connect=connect_s, ceil_threshold=math.inf)
     stale = 0
     while True:
-        data = io.BytesIO(body) if len(body) > _ONE_PIECE_BYTES else body or None
+        data = _content(body)
         try:
             return await session.request(
                 method, url, headers=fields, data=data, allow_redirects=False, timeout=timeout
@@ -266,6 +267,13 @@ async def _request(
             stale += 1
             if stale == _STALE_MAX or not _is_unsent(error, body):
                 raise
+
+
+def _content(body: bytes | Upload) -> bytes | BinaryIO | None:
+    """What the library is given. It reads a file piece by piece, in a thread, and closes it."""
+    if isinstance(body, Upload):
+        return body.open()
+    return io.BytesIO(body) if len(body) > _ONE_PIECE_BYTES else body or None
 
 
 def _connection_end(response: ClientResponse) -> asyncio.Future[None] | None:
@@ -293,15 +301,14 @@ def _parsed(url: str) -> URL:
         raise UpstreamUnreachable(f"the provider's address is no URL: {error}") from error
 
 
-def _is_unsent(error: ClientError, body: bytes) -> bool:
+def _is_unsent(error: ClientError, body: bytes | Upload) -> bool:
     """Whether a connection failed before anything was written to it: head and body are one write,
     and the cause is the library's refusal to write to what is closed."""
-    return isinstance(error.__cause__, ClientConnectionResetError) and (
-        len(body) <= _ONE_PIECE_BYTES
-    )
+    is_one_piece = isinstance(body, bytes) and len(body) <= _ONE_PIECE_BYTES
+    return is_one_piece and isinstance(error.__cause__, ClientConnectionResetError)
 
 
-def _before_head(error: ClientError, body: bytes) -> UpstreamFailed:
+def _before_head(error: ClientError, body: bytes | Upload) -> UpstreamFailed:
     if isinstance(error, ConnectionTimeoutError):
         return UpstreamTimeout("no connection to the provider in time", stage="connect")
     if isinstance(error, ClientConnectorError | InvalidURL | NonHttpUrlClientError):

@@ -30,6 +30,7 @@ COMMANDS: dict[str, Callable[[], Any]] = {
     "monitor": lambda: importlib.import_module("headgate.surfaces.cli_monitor"),
     "cache": lambda: importlib.import_module("headgate.surfaces.cli_cache"),
     "ledger": lambda: importlib.import_module("headgate.surfaces.cli_ledger"),
+    "batch": lambda: importlib.import_module("headgate.surfaces.cli_batch"),
     "keys": lambda: importlib.import_module("headgate.surfaces.cli_keys"),
     "generate": lambda: importlib.import_module("headgate.surfaces.cli_generate"),
     "version": lambda: importlib.import_module("headgate.surfaces.cli_version"),

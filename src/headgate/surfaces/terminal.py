@@ -90,6 +90,38 @@ def progress(total: int, label: str) -> Iterator[Progress]:
         yield Progress(lambda n: bar.advance(task, n))
 
 
+@contextmanager
+def meter(total: int, label: str) -> Iterator[Callable[[int, str], None]]:
+    """As `progress`, for work that says how far it is in all, and something about it: call it with
+    both whenever that has changed."""
+    if not sys.stderr.isatty():
+        yield _plain_meter(total, label)
+        return
+    bars = importlib.import_module("rich.progress")
+    columns = [
+        bars.TextColumn("{task.description}", markup=False), bars.BarColumn(bar_width=12),
+        bars.MofNCompleteColumn(), bars.TextColumn("{task.fields[told]}", markup=False),
+        bars.TimeRemainingColumn(),
+    ]  # fmt: skip
+    with bars.Progress(*columns, console=_console(sys.stderr)) as bar:
+        task = bar.add_task(_shown(label), total=total, told="")
+        yield lambda done, told: bar.update(task, completed=done, told=_shown(told))
+
+
+def _plain_meter(total: int, label: str) -> Callable[[int, str], None]:
+    """A line at the first number, and whenever another tenth is done."""
+    step, last = max(1, -(-total // _PLAIN_LINES)), -1
+
+    def update(done: int, told: str) -> None:
+        nonlocal last
+        reached = total if done >= total else done // step
+        if reached != last:
+            last = reached
+            warn(f"{label}: {done}/{total}, {told}")
+
+    return update
+
+
 def _plain_progress(total: int, label: str) -> Callable[[int], None]:
     step = max(1, -(-total // _PLAIN_LINES))
     done = 0
