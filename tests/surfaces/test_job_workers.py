@@ -10,11 +10,13 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
-from batchgates import CHAT, lines
+from batchgates import CHAT, batch_config, key, lines, upload
+from gates import Gate
+from oracle import until
 
 from headgate.clients import Clients
 from headgate.clock import SystemClock
-from headgate.config import Config, KeysConfig, ProviderConfig
+from headgate.config import Config, KeysConfig, ModelConfig, ProviderConfig
 from headgate.jobs.ids import job_id
 from headgate.jobs.lines import check
 from headgate.jobs.model import Job
@@ -216,3 +218,26 @@ def test_a_file_that_is_broken_is_said_once_and_looked_at_again(
 
     with caplog.at_level(logging.WARNING, "headgate.jobs"):
         run(tmp_path, use)
+
+
+def test_a_line_goes_where_the_gateway_has_a_key(tmp_path: Path) -> None:
+    """Of two targets the first lives on its clients' keys, which are not kept with a job."""
+    with FaultServer() as forwards, FaultServer() as owns:
+        providers = {
+            "forwards": ProviderConfig(kind="openai", base_url=forwards.base_url),
+            "owns": ProviderConfig(kind="openai", base_url=owns.base_url, api_key=Secret("k")),
+        }
+        models = {"m": ModelConfig(targets=("forwards/m", "owns/m"))}
+        config = batch_config(tmp_path, providers=providers, models=models)
+        gate = Gate(config)
+        try:
+            file = upload(gate, lines(2), key("me")).json["id"]
+            wanted = {"input_file_id": file, "endpoint": CHAT, "completion_window": "24h"}
+            batch = gate.post("/v1/batches", wanted, key("me")).json["id"]
+            until(
+                lambda: gate.get(f"/v1/batches/{batch}", key("me")).json["output_file_id"],
+                "it is done",
+            )
+        finally:
+            gate.close()
+        assert (len(forwards.calls), len(owns.calls)) == (0, 2)
