@@ -89,6 +89,8 @@ WITHOUT_MIRROR: dict[str, str] = {
     "src/headgate/providers/settings.py": "defaults and bounds only: tests/test_config_file.py",
     "src/headgate/providers/wire.py": "a Protocol: tests/providers/test_wire_client.py holds the "
     "implementation to it",
-    "src/headgate/jobs/base.py": "a Protocol: the tests of the store hold it to the promises",
+    "src/headgate/jobs/base.py": "a Protocol: tests/contracts/test_job_stores.py holds every store "
+    "to its promises",
+    "src/headgate/jobs/settings.py": "defaults and bounds only: tests/test_config_file.py",
     "src/headgate/stores/base.py": "a Protocol: the tests of each store hold it to the promises",
 }

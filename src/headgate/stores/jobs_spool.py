@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -69,6 +70,9 @@ class Spool:
         return []
 
     def _sync(self) -> None:
+        """Makes the names in the folder durable."""
+        if sys.platform == "win32":
+            return
         descriptor = os.open(self._folder, os.O_RDONLY)
         try:
             os.fsync(descriptor)
