@@ -6,9 +6,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import apsw
 import pytest
 from batchgates import CHAT, batch_config, key, lines, upload
 from gates import Gate
@@ -241,3 +243,26 @@ def test_a_line_goes_where_the_gateway_has_a_key(tmp_path: Path) -> None:
         finally:
             gate.close()
         assert (len(forwards.calls), len(owns.calls)) == (0, 2)
+
+
+@contextmanager
+def apsw_at(path: Path) -> Iterator[apsw.Connection]:
+    connection = apsw.Connection(str(path))
+    try:
+        yield connection
+    finally:
+        connection.close()
+
+
+def test_what_was_kept_long_enough_goes(tmp_path: Path) -> None:
+    async def use(place: Place, server: FaultServer) -> None:
+        store = place.desk.opened()
+        old = store.add_file(TENANT, "batch", "a", [b"a"])
+        with apsw_at(tmp_path / "jobs.db") as connection:
+            connection.execute("UPDATE file SET created_s = created_s - 31 * 86400")
+        young = store.add_file(TENANT, "batch", "a", [b"a"])
+        place.workers.start()
+        await place.until(lambda: store.file(old.id, None) is None)
+        assert store.file(young.id, None) == young
+
+    run(tmp_path, use)

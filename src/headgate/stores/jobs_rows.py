@@ -168,6 +168,15 @@ def remove(connection: apsw.Connection, job_id: str, tenant: str) -> bool:
     return True
 
 
+def ended_before(connection: apsw.Connection, before_s: float, most: int) -> list[tuple[str, str]]:
+    """(id, tenant) of jobs of clients that have ended by then, the oldest first."""
+    found: Any = connection.execute(
+        "SELECT id, tenant FROM job WHERE ended_s < ? AND tenant <> '' ORDER BY number LIMIT ?",
+        (before_s, most),
+    ).fetchall()
+    return [(job_id, tenant) for job_id, tenant in found]
+
+
 # Leases.
 
 
