@@ -52,6 +52,7 @@ class RunnerSettings(NamedTuple):
 
     live: LiveSettings = LiveSettings()
     lease_s: float = LEASE_S
+    grace_s: float = GRACE_S
     owner: str = ""
     """In whose name jobs are claimed; "": in one that nobody else has. Whoever makes sure that one
     process at a time uses a name need not wait for the lease of one that was killed."""
@@ -161,7 +162,7 @@ class _Run:
             outcome = watch.result()
             stop()
             keep = asyncio.ensure_future(self._keep())
-            patience_s = 0.0 if stop is _no_stop else GRACE_S
+            patience_s = 0.0 if stop is _no_stop else self._runner._settings.grace_s
             await asyncio.wait([work, keep], timeout=patience_s, return_when=_FIRST)
             if work.done():
                 work.result()

@@ -74,9 +74,7 @@ class BatchLane:
         """Those of them that are best for what is left of a job, at a wall-clock time."""
         pace = Pace(self.runtime.config.batch.jobs.concurrency)
         limits = self.limits(job.endpoint)
-        return {
-            name: one for name, one in limits.items() if choose(job, one, now_s, pace) == BATCH
-        }
+        return {name: one for name, one in limits.items() if choose(job, one, now_s, pace) == BATCH}
 
     async def run(self, lease: Lease, job: Job) -> None:
         """Until nothing of the job is at a provider any more, and nothing that is queued can go
