@@ -181,9 +181,11 @@ class _Run:
                 return _CANCEL
             if self._clock.wall() >= rescue_s:
                 return _RESCUE
-            if self._clock.monotonic() - renewed_s >= self._lease_s / 3:
+            now_s = self._clock.monotonic()
+            if now_s - renewed_s >= self._lease_s / 3:
                 await self._renew()
-                renewed_s = self._clock.monotonic()
+                # From before: the lease is counted from somewhere during the renewal.
+                renewed_s = now_s
             try:
                 async with asyncio.timeout(min(LOOK_S, self._lease_s / 3)):
                     await self._runner._stopping.wait()
