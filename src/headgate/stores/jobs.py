@@ -33,6 +33,7 @@ from headgate.jobs.model import (
 )
 from headgate.jobs.states import CREATED, QUEUED
 from headgate.stores import jobs_items, jobs_rows, jobs_shards, jobs_spool
+from headgate.stores.database import closed_on_failure
 from headgate.stores.jobs_file import JOBS
 from headgate.stores.jobs_spool import STRAY_S, Spool
 from headgate.types import Usage
@@ -54,11 +55,10 @@ class JobsFile:
         self._clock = clock
         self._write_lock, self._read_lock = threading.Lock(), threading.Lock()
         self._writer = JOBS.open_checked(self.path)
-        try:
+        with closed_on_failure(self._writer):
             self._reader = JOBS.open_again(self.path)
-            self._spool = Spool(self.path.with_name(f"{self.path.name}-files"))
-        except OSError as problem:
-            raise ConfigError([Problem(JOBS.key, f"{self.path}-files: {problem}")]) from problem
+        with closed_on_failure(self._writer), closed_on_failure(self._reader):
+            self._spool = _spool_beside(self.path)
         self._sweep()
 
     # Files.
@@ -266,6 +266,13 @@ class JobsFile:
             yield
         except apsw.Error as problem:
             raise StoreError(f"{self.path}: {problem}") from problem
+
+
+def _spool_beside(path: Path) -> Spool:
+    try:
+        return Spool(path.with_name(f"{path.name}-files"))
+    except OSError as problem:
+        raise ConfigError([Problem(JOBS.key, f"{path}-files: {problem.strerror}")]) from problem
 
 
 @contextmanager
