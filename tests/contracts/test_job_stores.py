@@ -20,7 +20,7 @@ from stores.jobfiles import (
 )
 
 from headgate.errors import StoreError
-from headgate.jobs.base import Fenced, JobStore
+from headgate.jobs.base import Fenced, InUse, JobStore
 from headgate.jobs.model import Job, Lease, Line, LineProblem
 from headgate.jobs.states import (
     CANCELLED,
@@ -83,7 +83,7 @@ def test_1_content_that_breaks_off_leaves_no_file(job_store: JobStore) -> None:
 def test_a_file_that_an_unfinished_job_reads_stays(job_store: JobStore) -> None:
     file = job_store.add_file("acme", "batch", "a", [b"a"])
     job, lease = leased(job_store, lines(1), input_file_id=file.id)
-    with pytest.raises(StoreError, match=f"{file.id} is read by {job.id}"):
+    with pytest.raises(InUse, match=f"{file.id} is read by {job.id}"):
         job_store.remove_file(file.id, "acme")
     job_store.settle(lease, [answered("line-1")])
     job_store.set_state(lease, COMPLETED)
@@ -91,6 +91,16 @@ def test_a_file_that_an_unfinished_job_reads_stays(job_store: JobStore) -> None:
     assert not job_store.remove_file(file.id, "acme")
     with pytest.raises(StoreError):
         job_store.open_file(file)
+
+
+def test_what_files_take_is_known(job_store: JobStore) -> None:
+    assert job_store.stored_bytes() == 0
+    small, large = (job_store.add_file("acme", "batch", "a", [b"a" * n]) for n in (1, 10_000))
+    assert job_store.stored_bytes() == 4096 + 10_000
+    job_store.remove_file(large.id, "acme")
+    assert job_store.stored_bytes() == 4096
+    job_store.remove_file(small.id, "acme")
+    assert job_store.stored_bytes() == 0
 
 
 # Jobs.

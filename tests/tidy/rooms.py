@@ -124,8 +124,10 @@ ROOMS = {
     "surfaces.exposition": "surfaces stores.numbers core",
     "surfaces.statistics": "surfaces metrics stores.numbers core",
     # Thin: translate, call Runtime, translate back.
-    "surfaces": "surfaces runtime telemetry calllog admission clients clock config config_file "
-    "stream core types errors",
+    "surfaces": "surfaces runtime telemetry jobs calllog admission clients clock config "
+    "config_file stream core types errors",
+    # The store of jobs, and who works on them.
+    "surfaces.job": "surfaces jobs stores.jobs runtime clients clock errors",
     # It notes when something was logged.
     "surfaces.logs": "surfaces calllog config core clock",
     "surfaces.cli": "surfaces runtime monitor clients clock pricing jobs stores.base stores.ledger "

@@ -6,6 +6,7 @@ for the disk of who writes. What a method has returned from is on the disk (`syn
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,6 +18,7 @@ import apsw
 
 from headgate.clock import Clock
 from headgate.errors import ConfigError, Problem, StoreError
+from headgate.jobs.base import InUse
 from headgate.jobs.ids import file_id as new_file_id
 from headgate.jobs.model import (
     NOTHING_LEARNED,
@@ -95,6 +97,10 @@ class JobsFile:
             self._spool.remove(file_id)
         return is_gone
 
+    def stored_bytes(self) -> int:
+        with self._reading() as connection:
+            return jobs_spool.stored_bytes(connection)
+
     # Jobs.
 
     def create(self, job: Job, items: Iterable[Line]) -> None:
@@ -139,6 +145,18 @@ class JobsFile:
     def remove(self, job_id: str, tenant: str) -> bool:
         with self._writing() as connection:
             return jobs_rows.remove(connection, job_id, tenant)
+
+    def forget_old(self, before_s: float, most: int = 500) -> int:
+        """Each by itself: nobody waits for the lock of all of them."""
+        with self._reading() as connection:
+            jobs = jobs_rows.ended_before(connection, before_s, most)
+            files = jobs_spool.older_than(connection, before_s, most)
+        for job_id, tenant in jobs:
+            self.remove(job_id, tenant)
+        for file_id, tenant in files:
+            with contextlib.suppress(InUse):
+                self.remove_file(file_id, tenant)
+        return len(jobs) + len(files)
 
     # Leases.
 
