@@ -59,7 +59,7 @@ def exchange(
     async def run() -> list[tuple[WireReply, bytes]]:
         wire = AiohttpWire(10)
         replies = []
-        async with asyncio.timeout(20), RawServer(script, tls) as server:
+        async with asyncio.timeout(60), RawServer(script, tls) as server:
             try:
                 for method, path, headers, body in calls:
                     reply = await wire.send(method, server.url + path, headers, body, LIMITS)
