@@ -7,15 +7,17 @@
 BIN := .venv/bin
 LEGACY := .venv-legacy
 FRAMEWORKS := .venv-frameworks
+VERCEL := examples/vercel-ai-sdk
+OTHERS := $(LEGACY)/sdk.stamp $(FRAMEWORKS)/frameworks.stamp $(VERCEL)/node_modules/npm.stamp
 PIP := -m pip --disable-pip-version-check --no-input install -qq
 # No source packages: building one would fetch its build requirements without hashes.
 PINNED := $(PIP) --only-binary :all: --require-hashes -r
 UV ?= $(shell command -v uv || echo $(BIN)/uv)
 LOCK := $(UV) pip compile --quiet --generate-hashes --universal --no-header --python-version 3.11
 LOCK_ARGS ?=
-OTHERS := HEADGATE_LEGACY_PYTHON="$(CURDIR)/$(LEGACY)/bin/python" \
+PYTHONS := HEADGATE_LEGACY_PYTHON="$(CURDIR)/$(LEGACY)/bin/python" \
 	HEADGATE_FRAMEWORKS_PYTHON="$(CURDIR)/$(FRAMEWORKS)/bin/python"
-PYTEST := $(OTHERS) $(BIN)/python -m pytest
+PYTEST := $(PYTHONS) $(BIN)/python -m pytest
 PYTEST_ARGS ?=
 
 .PHONY: help
@@ -27,9 +29,9 @@ demo: .venv/demo.stamp ## watch a real workload become cheaper and faster (no ke
 	@$(BIN)/headgate demo
 
 .PHONY: test
-test: check $(LEGACY)/sdk.stamp $(FRAMEWORKS)/frameworks.stamp ## check, then the whole suite; PYTEST_ARGS="-k word" narrows it
+test: check $(OTHERS) ## check, then the whole suite; PYTEST_ARGS="-k word" narrows it
 	@scripts/debian-packages scripts/debian-packages.txt
-	$(OTHERS) $(BIN)/python scripts/run_suite.py -n auto $(PYTEST_ARGS)
+	$(PYTHONS) $(BIN)/python scripts/run_suite.py -n auto $(PYTEST_ARGS)
 
 .PHONY: test-full
 test-full: test ## as test, then with every sample, then thrice in Python's development mode
@@ -58,14 +60,14 @@ lock: ## write requirements/*.txt again (needs uv); LOCK_ARGS=--upgrade for newe
 	$(LOCK) $(LOCK_ARGS) pyproject.toml --group dev -o requirements/dev.txt
 	$(LOCK) pyproject.toml --group demo -c requirements/dev.txt -o requirements/demo.txt
 	$(LOCK) pyproject.toml -c requirements/dev.txt -o requirements/runtime.txt
-	$(LOCK) $(LOCK_ARGS) pyproject.toml --group sdk-legacy -c requirements/runtime.txt \
-		-o requirements/sdk-legacy.txt
+	$(LOCK) $(LOCK_ARGS) pyproject.toml --group sdk-legacy -o requirements/sdk-legacy.txt
 	$(LOCK) $(LOCK_ARGS) pyproject.toml --group frameworks -c requirements/runtime.txt \
 		-o requirements/frameworks.txt
 
 .PHONY: clean
 clean: ## remove the environments, caches and builds
-	rm -rf .venv $(LEGACY) $(FRAMEWORKS) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
+	rm -rf .venv $(LEGACY) $(FRAMEWORKS) $(VERCEL)/node_modules build dist
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find src tests scripts benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/demo.stamp: .venv/python.stamp requirements/demo.txt pyproject.toml
@@ -88,6 +90,13 @@ $(LEGACY)/sdk.stamp: $(LEGACY)/python.stamp requirements/sdk-legacy.txt
 $(FRAMEWORKS)/frameworks.stamp: $(FRAMEWORKS)/python.stamp requirements/frameworks.txt
 	@echo "installing requirements/frameworks.txt into $(FRAMEWORKS)"
 	@$(FRAMEWORKS)/bin/python $(PINNED) requirements/frameworks.txt
+	@touch $@
+
+# Nothing that a package wants to run while it is installed is run.
+$(VERCEL)/node_modules/npm.stamp: $(VERCEL)/package.json $(VERCEL)/package-lock.json
+	@scripts/debian-packages scripts/debian-packages.txt
+	@echo "installing $(VERCEL)/package-lock.json"
+	@cd $(VERCEL) && npm ci --loglevel=error --ignore-scripts --no-audit --no-fund
 	@touch $@
 
 %/python.stamp: scripts/make-venv

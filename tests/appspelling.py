@@ -82,6 +82,13 @@ def _objects(inner: st.SearchStrategy[Kind]) -> st.SearchStrategy[Kind]:
     return st.builds(lambda known: Kind("object", fields=tuple(known.items())), fields)
 
 
+def _lists(inner: st.SearchStrategy[Kind]) -> st.SearchStrategy[Kind]:
+    return st.builds(Kind, st.just("array"), inner, optional=st.booleans())
+
+
+KINDS = st.recursive(_KINDS, lambda inner: _objects(inner) | _lists(inner), max_leaves=12)
+"""Any type that an output may have."""
+
 _DEFAULTS: dict[str, st.SearchStrategy[Any]] = {
     "string": st.text("abc xyz", min_size=1, max_size=8).map(str.strip).filter(
         lambda text: text not in ("", "null")

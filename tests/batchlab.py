@@ -1,5 +1,5 @@
-"""Jobs at the batch APIs of a fault server: a store in a folder, a runtime, the lane, and the oracle
-over what the server charges.
+"""Jobs at the batch APIs of a fault server: a store in a folder, a runtime, the lane, and the
+oracle over what the server charges.
 """
 
 from __future__ import annotations
@@ -39,6 +39,9 @@ PATIENCE = Patience(6, 6, BackoffSettings(backoff_base_s=0.001, backoff_max_s=0.
 SETTINGS = LaneSettings(patience=PATIENCE)
 PROCESS = Path(__file__).parent / "jobs" / "batch_process.py"
 OWNER = "worker"
+KINDS = ("openai", "anthropic")
+COUNT = 12
+"""Lines of a job: two batches."""
 
 
 def config_at(server: FaultServer, kind: str = "openai", **limits: Any) -> Config:
@@ -182,3 +185,27 @@ def killed(folder: Path, server: FaultServer, kind: str, job: Job, point: str, *
     environment = {**os.environ, VARIABLE: point, "PYTHONPATH": paths}
     ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
     assert ended.returncode == -9, (point, ended.returncode, ended.stderr[-2000:])
+
+
+def worked_off(
+    server: FaultServer, folder: Path, kind: str, count: int = COUNT, **limits: Any
+) -> tuple[Job, dict[str, Any]]:
+    """A job of so many lines that the lane has worked off to its end, judged by the oracle."""
+
+    async def run() -> tuple[Job, dict[str, Any]]:
+        async with bench(folder, config_at(server, kind, **limits)) as desk:
+            job = await desk.run(made(desk.store, map(body, range(count)), kind))
+            judge(server, desk, job)
+            return job, desk.ended(job)
+
+    return asyncio.run(run())
+
+
+def left(server: FaultServer, folder: Path, kind: str, count: int = COUNT, **more: Any) -> Job:
+    """A job of which the lane leaves something queued."""
+
+    async def run() -> Job:
+        async with bench(folder, config_at(server, kind, **more)) as desk:
+            return await desk.run(made(desk.store, map(body, range(count)), kind))
+
+    return asyncio.run(run())

@@ -38,7 +38,6 @@ KEY = "sk-canary-one"
 OTHER_KEY = "sk-canary-two"
 CLOSING = (f"authorization: Bearer {KEY}", "connection: close")
 """Headers of a request that is the last on its connection."""
-LATE_S = 60.0
 PATHS = (CHAT, MESSAGES, "/v1/responses", "/v1/completions")
 
 
@@ -262,10 +261,9 @@ def config_for(server: FaultServer, blocks: dict[str, Any] = ONE_ATTEMPT, **more
 
 
 def furnished(config: Config, path: Path) -> Config:
-    """The configuration with a ledger in a file; its own, where it has one. Nobody is turned away
-    because this process is late: the machine may be slow, and is not what is judged."""
+    """The configuration with a ledger in a file; its own, where it has one."""
     kept = config.ledger if config.ledger.persist else LedgerConfig(persist=True, path=str(path))
-    return replace(config, ledger=kept, limits=replace(config.limits, loop_lag_max=LATE_S))
+    return replace(config, ledger=kept)
 
 
 @contextmanager

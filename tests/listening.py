@@ -14,7 +14,7 @@ from gates import JSON, Address, Gate, Got
 from oracle import until
 from rawclient import NO_LINGER
 
-LONG_S = 20.0
+LONG_S = 60.0
 
 
 class Listener:

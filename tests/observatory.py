@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 import math
-import socket
+import re
 import statistics
 import subprocess
 import threading
@@ -21,13 +21,20 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from gates import Address
+from gates import PATIENT, Address
 from programs import running, until
 
 from headgate.testing import Answer, FakeProvider
 
 ROOT = Path(__file__).parents[1]
 RULES = ROOT / "deploy" / "prometheus" / "alerts.yml"
+DASHBOARD = ROOT / "deploy" / "grafana" / "headgate.json"
+HIT_RATE = (
+    "rate(llm_cache_hits[5m]) / (rate(llm_cache_hits[5m]) + rate(llm_cache_misses[5m]))"
+)  # fmt: skip
+LATENCY = "histogram_quantile(0.95, rate(llm_latency_ms[5m]))"
+ERROR_RATE = "rate(llm_errors[5m]) / rate(llm_calls[5m])"
+TOKENS = "sum(rate(llm_tokens[1h])) by (model)"
 CHAT = "/v1/chat/completions"
 SCRAPE_S = 0.5
 CLIENTS = 16
@@ -35,9 +42,30 @@ MISSES = {"alpha": 100, "beta": 150}
 """Questions asked for the first time, by model; those of alpha are asked twice more."""
 MEDIAN_S = {"alpha": 0.15, "beta": 0.06}
 _SPREAD = 0.7
+_LISTENS = re.compile(r'msg="Listening on" address=127\.0\.0\.1:(\d+)')
 REFUSALS = 15
 FAILURES = 4
 WARM_UP = ("alpha", "beta", "gamma")
+
+
+def panels() -> list[dict[str, Any]]:
+    """Those of the shipped dashboard, without its headings."""
+    shown = json.loads(DASHBOARD.read_text("utf-8"))["panels"]
+    return [panel for panel in shown if panel["type"] != "row"]
+
+
+def expressions() -> list[str]:
+    """Every one that they ask."""
+    return [line["expr"] for panel in panels() for line in panel["targets"]]
+
+
+def filled(expression: str) -> str:
+    """As Grafana would send it, for every model and instance."""
+    expression = expression.replace("$__rate_interval", "5m")
+    for menu in ("$model", "$instance"):
+        expression = expression.replace(menu, ".*")
+    assert "$" not in expression
+    return expression
 
 
 class Point(NamedTuple):
@@ -51,8 +79,6 @@ class Prometheus:
     """The process, with its files in `folder`, scraping one address."""
 
     def __init__(self, folder: Path, target: str) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self._url = f"http://127.0.0.1:{free.getsockname()[1]}"
         config = folder / "prometheus.yml"
         config.write_text(
             f"global: {{scrape_interval: {SCRAPE_S * 1000:.0f}ms, evaluation_interval: 1s}}\n"
@@ -64,9 +90,13 @@ class Prometheus:
         with self.log.open("wb") as output:
             self._process = subprocess.Popen(
                 ["prometheus", f"--config.file={config}", f"--storage.tsdb.path={folder / 'data'}",
-                 f"--web.listen-address={self._url.removeprefix('http://')}"],
+                 "--web.listen-address=127.0.0.1:0"],
                 stdout=output, stderr=subprocess.STDOUT,
             )  # fmt: skip
+        until(lambda: _LISTENS.search(self.log.read_text()) or self._process.poll() is not None)
+        found = _LISTENS.search(self.log.read_text())
+        assert found, self.log.read_text()
+        self._url = f"http://127.0.0.1:{found[1]}"
 
     def close(self) -> None:
         self._process.kill()
@@ -75,7 +105,7 @@ class Prometheus:
     def ask(self, path: str, **fields: str) -> Any:
         """The `data` of an answer of its API."""
         query = urllib.parse.urlencode(fields)
-        with urllib.request.urlopen(f"{self._url}/api/v1/{path}?{query}", timeout=20) as reply:
+        with urllib.request.urlopen(f"{self._url}/api/v1/{path}?{query}", timeout=60) as reply:
             return json.load(reply)["data"]
 
     def query(self, expression: str, at_s: float | None = None) -> list[dict[str, Any]]:
@@ -223,9 +253,10 @@ def last_s(prometheus: Prometheus) -> float:
 
 def _config(providers: dict[str, FakeProvider]) -> str:
     blocks = [
+        PATIENT,
         '[server]\nworkers = 2\nport = 0\n[cache]\npersist = true\npersist_path = "cache.db"\n'
-        "[limits]\nloop_lag_max = 600\n[retry]\nattempts = 2\nbackoff = 0.01\nbudget = 1.0\n"
-        "[prices.alpha]\ninput = 100\noutput = 200\n"
+        "[retry]\nattempts = 2\nbackoff = 0.01\nbudget = 1.0\n"
+        "[prices.alpha]\ninput = 100\noutput = 200\n",
     ]
     for model, provider in providers.items():
         blocks.append(f'[providers.{model}]\nbase_url = "{provider.base_url}"\n')

@@ -32,7 +32,7 @@ from headgate.types import EVERYTHING, Entry
 
 ATTEMPTS_MAX = 3
 ENTRIES_MAX = 100_000
-SETTLE_S = 10.0
+SETTLE_S = 30.0
 _PROC = Path("/proc/self")
 
 

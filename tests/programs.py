@@ -18,9 +18,9 @@ from gates import Address
 from headgate.surfaces.cli import main
 
 PROGRAM = str(Path(sys.executable).with_name("headgate"))
-START_S = 20.0
+START_S = 60.0
 _SETTINGS = re.compile(r"HEADGATE_|OPENAI_|ANTHROPIC_|NO_COLOR|COLUMNS")
-_SERVES = re.compile(r"headgate serves http://\S+:(\d+)")
+SERVES = re.compile(r"headgate serves http://\S+:(\d+)")
 
 
 def environment(**more: str) -> dict[str, str]:
@@ -39,7 +39,7 @@ def run(*words: str, cwd: Path, **more: str) -> subprocess.CompletedProcess[str]
     """One command to its end; `more` are variables of its environment."""
     return subprocess.run(
         [PROGRAM, *words], capture_output=True, text=True, cwd=cwd, env=environment(**more),
-        timeout=60,
+        timeout=START_S,
     )  # fmt: skip
 
 
@@ -73,8 +73,8 @@ class Running:
 
     def served(self) -> Address:
         """Where it listens, once it says so."""
-        until(lambda: _SERVES.search(self.output) or self.process.poll() is not None)
-        found = _SERVES.search(self.output)
+        until(lambda: SERVES.search(self.output) or self.process.poll() is not None)
+        found = SERVES.search(self.output)
         assert found, self.output
         return Address(int(found[1]))
 

@@ -9,6 +9,7 @@ from typing import Any, Self
 
 CHAT, MESSAGES = "/v1/chat/completions", "/v1/messages"
 QUESTION: Any = [{"role": "user", "content": "Capital of France?"}]
+PATIENCE_S = 30.0
 NO_LINGER = (socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 """An option of sockets: closing with it sends a reset instead of an end of file."""
 
@@ -33,7 +34,7 @@ class RawClient:
         self.socket = socket.socket()
         if receive_buffer_bytes:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer_bytes)
-        self.socket.settimeout(10)
+        self.socket.settimeout(PATIENCE_S)
         try:
             self.socket.connect(("127.0.0.1", port))
         except OSError:
@@ -83,7 +84,7 @@ class RawClient:
         except TimeoutError:
             return True
         finally:
-            self.socket.settimeout(10)
+            self.socket.settimeout(PATIENCE_S)
         return False
 
     def _receive(self, most_bytes: int) -> bytes:

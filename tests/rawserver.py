@@ -92,7 +92,7 @@ class RawServer:
         await (await self._peers.get()).is_quiet.wait()
         await asyncio.sleep(0.02)
 
-    async def closed(self, within_s: float = 1.0) -> None:
+    async def closed(self, within_s: float = 10.0) -> None:
         """Waits until no connection is open. Raises TimeoutError: the client holds on to one."""
         async with asyncio.timeout(within_s), self._changed:
             await self._changed.wait_for(lambda: not self.open)

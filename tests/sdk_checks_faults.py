@@ -14,7 +14,7 @@ from sdk_bench import MESSAGE, QUESTION, Bench, Check, failure, opened, settled
 
 from headgate.testing import Answer, Cut, FakeProvider, Hang
 
-WAITS_S = 0.2
+WAITS_S = 1.0
 VECTORS = {
     "object": "list", "model": "m", "usage": {"prompt_tokens": 1, "total_tokens": 1},
     "data": [{"object": "embedding", "index": 0, "embedding": [0.5]}],

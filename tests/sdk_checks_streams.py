@@ -224,7 +224,7 @@ async def a_stream_that_breaks_is_the_sdks_usual_error_and_is_not_kept(bench: Be
         bench.provider.script(step, step)
         errors = []
         for client in (direct, bench.openai()):
-            client = client.with_options(timeout=0.2) if hasty else client
+            client = client.with_options(timeout=1.0) if hasty else client
             errors.append(
                 await failure(Exception, lambda c=client: events_of(bench, STREAMS["chat"], c))
             )

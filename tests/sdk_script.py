@@ -16,7 +16,7 @@ import traceback
 import warnings
 from typing import Any
 
-CHECK_S = 30
+CHECK_S = 60
 
 
 def main(library: str, group: str, kind: str) -> None:

@@ -210,5 +210,5 @@ def test_a_provider_that_falls_silent_after_its_marker_has_ended() -> None:
         await events.aclose()
         return chunks
 
-    assert asyncio.run(asyncio.wait_for(act(), 20)) == [DELTA + FINISH + DONE]
+    assert asyncio.run(asyncio.wait_for(act(), 60)) == [DELTA + FINISH + DONE]
     assert closed == [1]

@@ -154,27 +154,40 @@ def test_without_a_sink_it_is_logged(caplog: pytest.LogCaptureFixture) -> None:
         gateway.came(100, errors=errors, hits=50)
         clock.advance(300)
         monitor.look()
-    lines = [(record.levelname, record.getMessage()) for record in caplog.records]
+    lines = [
+        (record.levelname, record.getMessage())
+        for record in caplog.records
+        if record.name == "headgate.monitor"
+    ]
     assert lines[1] == ("WARNING", "error rate 100.0% is above 5% (100 of 100 calls)")
     assert [level for level, _ in lines] == ["INFO", "WARNING", "INFO", "INFO"]
     assert lines[3] == ("INFO", "resolved: error rate")
 
 
 def test_a_thread_looks_until_it_is_stopped() -> None:
+    before = set(threading.enumerate())
     with Runtime() as runtime:
         seen: list[Report] = []
         monitor = runtime.monitor(every_s=0.01, sink=seen.append, calls_min=1)
         until(lambda: len(seen) >= 2, "two windows")
+        assert begun_since(before)
         monitor.stop()
         monitor.stop()
-        assert not [one for one in threading.enumerate() if one.name == "headgate-monitor"]
+        assert not begun_since(before)
 
 
 def test_as_a_context_it_stops_at_the_end() -> None:
+    before = set(threading.enumerate())
     scene = Scene(every_s=1e6)
     with scene.monitor as monitor:
         until(lambda: monitor._looks, "the first look")
-    assert not [one for one in threading.enumerate() if one.name == "headgate-monitor"]
+        assert begun_since(before)
+    assert not begun_since(before)
+
+
+def begun_since(before: set[threading.Thread]) -> list[threading.Thread]:
+    """Threads of monitors; those of another test may still be there, or end meanwhile."""
+    return [one for one in {*threading.enumerate()} - before if one.name == "headgate-monitor"]
 
 
 def test_a_task_looks_every_so_often_in_no_time(monkeypatch: pytest.MonkeyPatch) -> None:

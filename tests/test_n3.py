@@ -289,7 +289,7 @@ def with_a_disk(folder: Path) -> str:
 def ran(program: str) -> list[str]:
     """The words that a program in a process of its own prints."""
     words = [sys.executable, "-c", program]
-    ended = subprocess.run(words, capture_output=True, text=True, timeout=25)
+    ended = subprocess.run(words, capture_output=True, text=True, timeout=60)
     assert ended.returncode == 0, ended.stderr
     return ended.stdout.split()
 

@@ -75,8 +75,8 @@ def test_an_event_is_a_line_in_the_log(
 ) -> None:
     caplog.set_level("DEBUG", "headgate.n3")
     n3._record_event("llm_cache", "hit", level, {"model": "m", "odd": object})
-    (record,) = caplog.records
-    assert (record.levelno, record.name) == (number, "headgate.n3")
+    (record,) = [one for one in caplog.records if one.name == "headgate.n3"]
+    assert record.levelno == number
     assert record.getMessage().startswith("llm_cache.hit {'model': 'm'")
 
 

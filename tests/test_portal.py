@@ -17,7 +17,7 @@ from headgate.portal import CallerLoop, CallerThread, Portal, Raised
 from headgate.stream import Value
 from headgate.types import Call, Invocation, Reply, Target
 
-LONG_S = 20
+LONG_S = 60
 WHO: ContextVar[str] = ContextVar("who")
 
 

@@ -4,6 +4,7 @@ files may say: where packages come from, and on whose machine it was written.
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import tomllib
@@ -90,6 +91,16 @@ def test_other_paths_are_not_taken_for_a_machine_path(line: str) -> None:
 def test_lock_files_that_record_addresses_are_not_committed() -> None:
     names = [file.name for file in files()]
     assert not [n for n in names if n == "uv.lock" or n.startswith("pylock")]
+
+
+def test_the_packages_of_node_are_pinned_by_hash_and_without_addresses() -> None:
+    folder = ROOT / "examples" / "vercel-ai-sdk"
+    asked = json.loads((folder / "package.json").read_text("utf-8"))["dependencies"]
+    pinned = json.loads((folder / "package-lock.json").read_text("utf-8"))["packages"]
+    assert pinned.pop("")["dependencies"] == asked
+    assert all(re.fullmatch(r"[\d.]+", version) for version in asked.values())
+    assert all(one["integrity"].startswith("sha512-") for one in pinned.values())
+    assert not [name for name, one in pinned.items() if "resolved" in one]
 
 
 @pytest.mark.parametrize("purpose", LISTS)

@@ -383,5 +383,5 @@ runtime.close()
 
 def test_after_a_fork_parent_and_child_go_on_apart() -> None:
     words = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", FORK]
-    ended = subprocess.run(words, capture_output=True, text=True, timeout=25)
+    ended = subprocess.run(words, capture_output=True, text=True, timeout=60)
     assert ended.returncode == 0, ended.stderr

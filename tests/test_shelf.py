@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -66,3 +67,38 @@ def test_the_disk_keeps_it_for_the_next_process(persist: bool, tmp_path: Path) -
         assert shelf.in_memory(key) is None
         assert (shelf.on_disk(key) is not None) is persist
         assert (shelf.in_memory(key) is not None) is persist
+
+
+def test_a_value_comes_from_memory_or_from_the_disk(tmp_path: Path) -> None:
+    config = Config(cache=CacheConfig(persist=True, persist_path=str(tmp_path / "answers.db")))
+    with Runtime(config) as first:
+        shelf = Shelf(first, "one")
+        key = shelf.key("p", "m", None)
+        assert shelf.value(key) is None
+        shelf.put(key, "m", {"text": "x"})
+        assert shelf.value(key) == asyncio.run(shelf.avalue(key)) == {"text": "x"}
+    for of in (lambda shelf: shelf.value(key), lambda shelf: asyncio.run(shelf.avalue(key))):
+        with Runtime(config) as again:
+            assert of(Shelf(again, "one")) == {"text": "x"}
+            assert of(Shelf(again, "one")) == {"text": "x"}, "now from memory"
+            assert asyncio.run(Shelf(again).avalue(b"")) is None
+
+
+def test_a_time_to_live_of_ones_own_goes_before_that_of_the_model() -> None:
+    clock = FakeClock()
+    with Runtime(Config(cache=CacheConfig(ttl=60, max_stale=0)), clock=clock) as runtime:
+        shelf = Shelf(runtime)
+        for prompt, ttl_s in (("short", 5.0), ("usual", None)):
+            shelf.put(shelf.key(prompt, "m", None), "m", "x", ttl_s)
+        clock.advance(6)
+        assert shelf.value(shelf.key("short", "m", None)) is None
+        assert shelf.value(shelf.key("usual", "m", None)) == "x"
+
+
+def test_clearing_takes_its_namespace_alone() -> None:
+    with Runtime() as runtime:
+        one, other = Shelf(runtime, "one"), Shelf(runtime, "other")
+        for shelf in (one, other):
+            shelf.put(shelf.key("p", "m", None), "m", "x")
+        assert (one.clear(), one.clear()) == (1, 0)
+        assert other.value(other.key("p", "m", None)) == "x"

@@ -10,7 +10,7 @@ from typing import Any
 from headgate.core.freshness import is_fresh
 from headgate.invocation import Keys
 from headgate.runtime import Runtime
-from headgate.stream import Value
+from headgate.stream import UNCOPIED, Value, entry_value
 from headgate.types import NO_CONTROLS, Entry
 
 
@@ -49,9 +49,22 @@ class Shelf:
             tiers.memory.put(entry, now_s)
         return entry
 
-    def put(self, key: bytes, model: str, response: Any) -> None:
-        """Keeps a copy of `response`, in place of an older one, for the model's time to live; not
-        where it refuses to be copied."""
+    def value(self, key: bytes) -> Any:
+        """A copy of what was put, from memory or else from the disk, which it may wait for; None
+        where there is nothing."""
+        found = _copy(self.in_memory(key))
+        return _copy(self.on_disk(key)) if found is None else found
+
+    async def avalue(self, key: bytes) -> Any:
+        """As `value`; nobody but this task waits for the disk."""
+        found = _copy(self.in_memory(key))
+        if found is not None or self.runtime.tiers.below is None:
+            return found
+        return _copy(await self.runtime.off_loop(lambda: self.on_disk(key)))
+
+    def put(self, key: bytes, model: str, response: Any, ttl_s: float | None = None) -> None:
+        """Keeps a copy of `response`, in place of an older one, for `ttl_s` or else the model's
+        time to live; not where it refuses to be copied."""
         value = Value.of(response)
         if not key or value.loose:
             return
@@ -62,13 +75,22 @@ class Shelf:
             operation="function",
             namespace=self._namespace,
             created_s=self.runtime.clock.epoch(),
-            ttl_s=self._keys.ttl_s(model),
+            ttl_s=self._keys.ttl_s(model) if ttl_s is None else ttl_s,
             content=value.content or b"",
             kind="object" if value.content is None else "value",
             held=value.held,
         )
         self.runtime.tiers.put(entry)
 
+    def clear(self) -> int:
+        """Removes every answer of its namespace, from every tier; how many there were."""
+        return self.runtime.clear(namespace=self._namespace)
+
     def forget(self) -> None:
         """Lets go of remembered keys; they stay the same."""
         self._keys.forget()
+
+
+def _copy(entry: Entry | None) -> Any:
+    held = None if entry is None else entry_value(entry)
+    return None if held is UNCOPIED else held

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import pytest
-from backends import FAST, SCHEMA, SUMMARISE, Summary, ask
+from backends import CLAUDE, FAST, SCHEMA, SUMMARISE, Summary, ask
 
-from headgate.backend import Prompt
+from headgate.backend import Llm, Prompt
 from headgate.backend.typing_answers import checked, unfenced, why
 from headgate.testing import Answer, FakeProvider
 
 ASKED = ("prompt", SUMMARISE, {"text": "long"})
 GOOD = '{"summary": "short"}'
+
+
+@pytest.mark.parametrize("llm", [FAST, CLAUDE])
+def test_the_fake_provider_answers_by_the_schema(llm: Llm) -> None:
+    with FakeProvider() as provider:
+        summarise = Prompt("s", llm, "Summarise {{text}}", output=Summary, schema=SCHEMA)
+        (first,) = ask(provider, ("prompt", summarise, {"text": "long"}))
+        assert len(provider.calls) == 1, "nothing to repair"
+    assert first.json["output"] == {"summary": "example"}
 
 
 def test_an_answer_of_another_type_is_sent_back_with_the_reason() -> None:

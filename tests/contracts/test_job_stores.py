@@ -190,6 +190,28 @@ def test_a_job_that_was_to_be_cancelled_may_be_done_already(job_store: JobStore)
         assert found.state == state
 
 
+def test_5_a_job_is_forgotten_when_it_has_ended_by_its_tenant(job_store: JobStore) -> None:
+    job, lease = leased(job_store, [a_line(1), a_line(2, 1)])
+    other, other_lease = leased(job_store, lines(1), tenant="else")
+    job_store.intend(lease, an_intent(job), ["line-1"])
+    job_store.requeue(lease, ["line-1"])
+    for one, name in [(lease, "line-1"), (other_lease, "line-1")]:
+        job_store.settle(one, [answered(name)])
+    with pytest.raises(InUse):
+        job_store.remove(job.id, "acme")
+    job_store.set_state(lease, COMPLETED)
+    assert not job_store.remove(job.id, "else")
+    assert len(list(job_store.results(job.id))) == 2
+    assert job_store.remove(job.id, "acme")
+    assert not job_store.remove(job.id, "acme")
+    assert job_store.job(job.id, None) is None
+    assert (list(job_store.results(job.id)), job_store.shards(job.id)) == ([], [])
+    # What another job was answered by the same bytes stays.
+    assert [row.settled for row in job_store.results(other.id)] == [answered("line-1")]
+    with pytest.raises(Fenced):
+        job_store.set_state(lease, COMPLETED)
+
+
 # Leases.
 
 

@@ -87,6 +87,15 @@ def test_4_everything_that_is_known_of_a_result_comes_back(job_store: JobStore) 
     assert (found.saved_batch_nanos, found.at_risk_nanos) == (9, 10)
 
 
+def test_tokens_of_a_job_are_those_of_its_answers(job_store: JobStore) -> None:
+    job, lease = leased(job_store, [a_line(1), a_line(2, 1), a_line(3)])
+    assert job_store.usage(job.id) == Usage()
+    ends = [answered("line-1", usage=Usage(1, 2, 3, 4, 5, 6)), answered("line-3", usage=Usage(10))]
+    job_store.settle(lease, ends)
+    assert job_store.usage(job.id) == Usage(11, 2, 3, 4, 5, 6), "what is copied takes none"
+    assert job_store.usage("job_unknown") == Usage()
+
+
 def test_1_one_step_that_may_not_be_taken_undoes_the_whole(job_store: JobStore) -> None:
     job, lease = leased(job_store, lines(3))
     job_store.intend(lease, an_intent(job), ["line-3"])

@@ -7,23 +7,20 @@ type. Both speak HTTP through uvicorn, exactly as in production.
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
-from gates import ONE_ATTEMPT, Address, Gate, providers_at
+from gates import ONE_ATTEMPT, PATIENT, Address, Gate, providers_at
+from programs import PROGRAM, SERVES, until
 
 from headgate.config import Config
 from headgate.layers.settings import CacheConfig
 from headgate.testing import FakeProvider
 
 ROOT = Path(__file__).parents[2]
-START_S = 20.0
 
 
 @pytest.fixture
@@ -80,16 +77,19 @@ class Process(Address):
     """`headgate serve` as a process of its own."""
 
     def __init__(self, config_file: Path, log: Path, environment: Mapping[str, str]) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            super().__init__(free.getsockname()[1])
         self.log = log
-        command = [str(Path(sys.executable).with_name("headgate")), "serve"]
-        command += ["--config", str(config_file), "--port", str(self.port)]
+        # A port that the test chose might be another process's by now.
+        command = [PROGRAM, "serve", "--config", str(config_file), "--port", "0"]
         with log.open("wb") as output:
             self.running = subprocess.Popen(
                 command, stdout=output, stderr=output, env={**os.environ, **environment}
             )
-        self._wait_until_ready()
+        try:
+            super().__init__(self._port())
+            until(lambda: self.get("/readyz").status == 200)
+        except (AssertionError, OSError):
+            self.close()
+            raise
 
     def output(self) -> str:
         """What it has printed so far, standard error included."""
@@ -98,17 +98,14 @@ class Process(Address):
     def close(self) -> None:
         if self.running.poll() is None:
             self.running.kill()
-        self.running.wait(10)
+        self.running.wait(60)
 
-    def _wait_until_ready(self) -> None:
-        until = time.monotonic() + START_S
-        while time.monotonic() < until and self.running.poll() is None:
-            try:
-                if self.get("/readyz").status == 200:
-                    return
-            except OSError:
-                time.sleep(0.05)
-        raise AssertionError(f"headgate serve did not get ready:\n{self.output()}")
+    def _port(self) -> int:
+        """Where it listens, once it says so."""
+        until(lambda: SERVES.search(self.output()) or self.running.poll() is not None)
+        found = SERVES.search(self.output())
+        assert found, f"headgate serve did not get ready:\n{self.output()}"
+        return int(found[1])
 
 
 @pytest.fixture
@@ -124,7 +121,7 @@ def start_process(tmp_path: Path, provider: FakeProvider) -> Iterator[Callable[.
             f'[providers.anthropic]\nkind = "anthropic"\n'
             f'base_url = "{provider.anthropic_base_url}"\n'
         )
-        config_file.write_text(f"{toml}\n{blocks}", "utf-8")
+        config_file.write_text(f"{toml}\n{PATIENT}{blocks}", "utf-8")
         started.append(Process(config_file, tmp_path / f"log-{number}", environment))
         return started[-1]
 

@@ -108,7 +108,7 @@ def test_a_query_over_the_limit_is_414(healthy: Any, provider: Any) -> None:
 
 def test_a_chunked_body_over_ten_megabytes_is_413(healthy: Any, provider: Any) -> None:
     block = b"10000\r\n" + b"x" * 0x10000 + b"\r\n"
-    with socket.create_connection(("127.0.0.1", healthy.port), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", healthy.port), timeout=60) as connection:
         connection.sendall(request("transfer-encoding: chunked"))
         try:
             for _ in range(200):
@@ -216,7 +216,7 @@ def test_an_ambiguous_request_is_400_and_ends_the_connection(healthy: Any, name:
 
 def test_a_request_that_stops_in_the_middle_is_forgotten(healthy: Any, provider: Any) -> None:
     for part in (b"POST /v1/chat", request("content-length: 100", body=b'{"model"')):
-        with socket.create_connection(("127.0.0.1", healthy.port), timeout=10) as connection:
+        with socket.create_connection(("127.0.0.1", healthy.port), timeout=60) as connection:
             connection.sendall(part)
     assert provider.calls == []
 
@@ -252,7 +252,7 @@ def test_a_process_prints_no_stack_trace_for_any_of_it(
         for path in ROUTES:
             assert process.post(path, body).status == 400
     for raw in SMUGGLING.values():
-        with socket.create_connection(("127.0.0.1", process.port), timeout=10) as connection:
+        with socket.create_connection(("127.0.0.1", process.port), timeout=60) as connection:
             connection.sendall(raw)
     assert process.post(CHAT, GOOD).status == 200
     assert "Traceback" not in process.output()

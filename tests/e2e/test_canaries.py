@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from dialects import DIALECTS, PATHS, question, streamed
-from gates import Address
+from gates import PATIENT, Address
 from programs import Running, run, running, until
 from rawclient import RawClient, request
 
@@ -67,7 +67,7 @@ class Day:
         (folder / "logs" / "sitecustomize.py").write_text(EVERY_LOG)
         self.config = folder / "gate.toml"
         self.config.write_text(
-            f'{CONFIG}[providers.openai]\nbase_url = "{server.base_url}"\n'
+            f'{CONFIG}{PATIENT}[providers.openai]\nbase_url = "{server.base_url}"\n'
             'api_keys = ["${OPENAI}", "${OTHER}"]\n[providers.anthropic]\nkind = "anthropic"\n'
             f'base_url = "{server.anthropic_base_url}"\napi_key = "${{ANTHROPIC}}"\n'
         )
@@ -171,7 +171,7 @@ def test_no_credential_is_found_anywhere(tmp_path: Path, server: FaultServer) ->
             waiting.send(request(PATHS["chat"], f"authorization: Bearer {day.keys[0]}",
                                  body=b'{"model": "m", "messages": []}'))  # fmt: skip
             gateway.process.kill()
-            gateway.process.wait(20)
+            gateway.process.wait(60)
         server.release()
         keep(day, gateway, "killed")
     with day.serving("--workers", "2", "--log-format", "json") as gateway:

@@ -327,7 +327,7 @@ def test_a_stream_outlives_its_key(gate: Gate, server: FaultServer, keys: KeysCo
         gate.clients.look()
         is_refused(ask(gate, "chat", made), "chat", 401, "key_revoked")
         server.release()
-        thread.join(20)
+        thread.join(60)
     assert answers[-1].usage or answers[-2].choices[0].finish_reason
 
 

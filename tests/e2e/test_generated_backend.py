@@ -5,21 +5,16 @@ from __future__ import annotations
 import http.client
 import json
 import re
-import subprocess
-import sys
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import pytest
 from appspelling import DESK, app_of
-from gates import Address, Got
+from desks import Service, served
+from gates import Got
 from oracle import until
-from programs import environment
 
-from headgate.generate.output import changes, write
-from headgate.generate.project import project
-from headgate.testing import Answer, Exchange, FaultServer, Pause, Status, Usual, alias_of
+from headgate.testing import Answer, Exchange, Pause, Status, Usual, alias_of
 
 APP = (
     DESK.replace("maxsize: 5000 } }", "maxsize: 5000 }, circuit_breaker: { failure_threshold: 3,"
@@ -32,67 +27,13 @@ APP = (
     + 'llm "weak" { provider: "openai" model: "weak-1" }\n'
 )  # fmt: skip
 STREAM = {"accept": "text/event-stream"}
-_SERVES = re.compile(r"Uvicorn running on http://127\.0\.0\.1:(\d+)")
-
-
-class Service(Address):
-    """The running service and its provider."""
-
-    def __init__(self, port: int, server: FaultServer) -> None:
-        super().__init__(port)
-        self.server = server
-
-    def since(self, calls: int) -> list[Exchange]:
-        """What arrived upstream after so many calls."""
-        return self.server.calls[calls:]
-
-    def twice(self, path: str, body: Any, *answers: str) -> tuple[Got, Got, list[Exchange]]:
-        """One question asked twice, and what arrived upstream."""
-        before = len(self.server.calls)
-        for answer in answers:
-            self.server.script(Answer(text=answer))
-        first, second = self.post(path, body), self.post(path, body)
-        self.server.clear()
-        return first, second, self.since(before)
 
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     folder = tmp_path_factory.mktemp("backend")
-    write(folder, changes(folder, project(app_of(APP))))
-    with (folder / "headgate.toml").open("a") as file:
-        file.write("\n[retry]\nattempts = 1\n")
-    with FaultServer() as server, (folder / "output").open("wb") as output:
-        variables = {
-            "OPENAI_BASE_URL": server.base_url, "OPENAI_API_KEY": "sk-ours",
-            "ANTHROPIC_BASE_URL": server.anthropic_base_url, "ANTHROPIC_API_KEY": "sk-ant-ours",
-        }  # fmt: skip
-        command = [sys.executable, "-m", "uvicorn", "app.main:app", "--port", "0"]
-        process = subprocess.Popen(
-            command, cwd=folder, stdout=output, stderr=output, env=environment(**variables)
-        )
-        try:
-            yield Service(port_of(folder / "output", process), server)
-        finally:
-            process.terminate()
-            assert process.wait(20) in (0, -15)
-
-
-def port_of(log: Path, process: subprocess.Popen[bytes]) -> int:
-    found: list[str] = []
-
-    def serves() -> bool:
-        found[:] = _SERVES.findall(log.read_text())
-        return bool(found) or process.poll() is not None
-
-    for _ in range(5):  # starting may take long on a busy machine
-        try:
-            until(serves, "the backend starts")
-            break
-        except AssertionError:
-            continue
-    assert found, log.read_text()
-    return int(found[0])
+    with served(app_of(APP), folder, "[retry]\nattempts = 1\n") as running:
+        yield running
 
 
 def events_of(got: Got) -> list[tuple[str, Any]]:
@@ -270,7 +211,7 @@ def test_a_client_that_leaves_early_costs_no_second_call(service: Service) -> No
     server.script(Usual(0, 4), pause, Usual(4))
     before = len(server.calls)
     asked = {"prompt": "leave early"}
-    connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=20)
+    connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=60)
     headers = {**STREAM, "content-type": "application/json"}
     connection.request("POST", "/api/llm/fast", json.dumps(asked), headers)
     reply = connection.getresponse()

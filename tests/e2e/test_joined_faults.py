@@ -207,7 +207,7 @@ def test_a_hundred_followers_do_not_notice_that_the_first_callers_time_is_up(
 def test_a_call_that_takes_too_long_is_made_once_more_for_a_hundred_followers(
     crowd: Gather, server: FaultServer, shape: str
 ) -> None:
-    with gate_before(server, first_byte_timeout=2.0) as gate:
+    with gate_before(server, first_byte_timeout=3.0) as gate:
         held(server)
         gathered = crowd(shape, at=gate)
         assert gathered.leader.reply.status == 504

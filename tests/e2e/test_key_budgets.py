@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from gates import ONE_ATTEMPT, Gate, Got, providers_at
 from keyring import a_key, bearer, opened
 from oracle import until
 
+from headgate.clock import SystemClock
 from headgate.config import Config, KeysConfig, PriceConfig
 from headgate.layers.settings import LedgerConfig
 from headgate.stores.keys import Made
@@ -26,6 +28,15 @@ from headgate.testing import FaultServer, Status
 PRICES = {"m": PriceConfig(input=Decimal(10), output=Decimal(20))}
 CALL_NANOS = 500 * 20_000
 """More than a call of these tests costs, and its estimate (400 tokens of output) is less."""
+
+
+class Midday(SystemClock):
+    """The machine's clock, set to the middle of a day and month: none ends during a test."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        ahead_s = datetime(2026, 11, 15, 12, tzinfo=UTC).timestamp() - self.epoch()
+        self.epoch_offset_s += ahead_s
 
 
 @pytest.fixture
@@ -58,7 +69,8 @@ def gate_to(server: FaultServer, opened_gates: list[Gate]) -> Callable[..., Gate
 
     def open_one(keys: KeysConfig, **more: Any) -> Gate:
         settings = {"prices": PRICES, **ONE_ATTEMPT, **more}
-        gate = Gate(Config(keys=keys, providers=providers_at(server, "sk-ours"), **settings))
+        config = Config(keys=keys, providers=providers_at(server, "sk-ours"), **settings)
+        gate = Gate(config, Midday())
         opened_gates.append(gate)
         return gate
 

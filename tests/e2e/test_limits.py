@@ -208,12 +208,13 @@ def test_memory_over_the_limit_sheds_calls_in_both_dialects(limited: Opened) -> 
 
 
 def test_a_loop_that_does_not_keep_up_sheds_calls_until_it_does(limited: Opened) -> None:
-    gate = limited()
-    third = threading.Event()
+    gate = limited(loop_lag_max=0.2)
+    third, sent = threading.Event(), threading.Event()
 
     def block(loop: asyncio.AbstractEventLoop, times: int) -> None:
         if times == 1:
             third.set()
+            sent.wait(LONG_S)
         time.sleep(0.4)
         if times > 1:
             loop.call_soon(block, loop, times - 1)
@@ -223,10 +224,12 @@ def test_a_loop_that_does_not_keep_up_sheds_calls_until_it_does(limited: Opened)
     def ask() -> tuple[int, Any]:
         body = json.dumps(question("chat", "late"))
         connection.request("POST", PATHS["chat"], body, JSON)
+        sent.set()
         reply = connection.getresponse()
         return reply.status, json.loads(reply.read())
 
     assert ask()[0] == 200
+    sent.clear()
     gate.loop.call_soon_threadsafe(block, gate.loop, 3)
     assert third.wait(LONG_S)
     status, body = ask()

@@ -44,7 +44,7 @@ CACHE = CacheConfig(
 
 @pytest.fixture(scope="module")
 def ask() -> Iterator[Asking]:
-    with asking(CACHE, idle_timeout=1.0) as made:
+    with asking(CACHE, idle_timeout=3.0) as made:
         yield made
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import openai
 import pytest
+from programs import until
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics
 from prometheus_client.parser import text_string_to_metric_families as prometheus
 
@@ -82,7 +83,7 @@ def test_the_admin_token_opens_an_exposed_gateway(start_process: Start) -> None:
 
 
 def ended(process: Any) -> int:
-    code: int = process.running.wait(20)
+    code: int = process.running.wait(60)
     return code
 
 
@@ -91,7 +92,7 @@ def test_a_signal_ends_an_idle_process_with_status_0(
     start_process: Start, number: signal.Signals
 ) -> None:
     process = start_process()
-    with socket.create_connection(("127.0.0.1", process.port), timeout=20) as idle:
+    with socket.create_connection(("127.0.0.1", process.port), timeout=60) as idle:
         idle.sendall(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n")
         assert idle.recv(1000).startswith(b"HTTP/1.1 200 ")
         process.running.send_signal(number)
@@ -109,8 +110,7 @@ def test_a_running_call_finishes_after_sigterm_and_no_other_is_taken(
     asking.start()
     provider.wait_for_calls(1)
     process.running.send_signal(signal.SIGTERM)
-    while accepts(process.port):
-        pass
+    until(lambda: not accepts(process.port))
     provider.release()
     asking.join()
     assert answers[0].status == 200
@@ -122,7 +122,7 @@ def test_a_running_call_finishes_after_sigterm_and_no_other_is_taken(
 def accepts(port: int) -> bool:
     """Whether anybody still listens."""
     try:
-        socket.create_connection(("127.0.0.1", port), timeout=5).close()
+        socket.create_connection(("127.0.0.1", port), timeout=60).close()
     except OSError:
         return False
     return True
@@ -131,7 +131,7 @@ def accepts(port: int) -> bool:
 def test_the_drain_has_an_end(start_process: Start, provider: FakeProvider) -> None:
     process = start_process('[server]\ndrain_timeout = "1s"\n')
     provider.script(Hang(after_bytes=1200))
-    connection = http.client.HTTPConnection("127.0.0.1", process.port, timeout=20)
+    connection = http.client.HTTPConnection("127.0.0.1", process.port, timeout=60)
     body = json.dumps({**BODY, "stream": True})
     connection.request("POST", CHAT, body, {"content-type": "application/json"})
     reply = connection.getresponse()

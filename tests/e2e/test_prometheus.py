@@ -11,19 +11,28 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from observatory import MISSES, ROOT, Observed, delays_of, extrapolated, increase, near, observed
+from observatory import (
+    DASHBOARD,
+    ERROR_RATE,
+    HIT_RATE,
+    LATENCY,
+    MISSES,
+    ROOT,
+    TOKENS,
+    Observed,
+    delays_of,
+    expressions,
+    extrapolated,
+    filled,
+    increase,
+    near,
+    observed,
+    panels,
+)
 
-HIT_RATE = (
-    "rate(llm_cache_hits[5m]) / (rate(llm_cache_hits[5m]) + rate(llm_cache_misses[5m]))"
-)  # fmt: skip
-LATENCY = "histogram_quantile(0.95, rate(llm_latency_ms[5m]))"
-ERROR_RATE = "rate(llm_errors[5m]) / rate(llm_calls[5m])"
-TOKENS = "sum(rate(llm_tokens[1h])) by (model)"
 HOUR_S = 3600
-DASHBOARD = ROOT / "deploy" / "grafana" / "headgate.json"
 ALERTS = ROOT / "deploy" / "prometheus"
 
 
@@ -94,15 +103,6 @@ def test_calls_hits_and_errors_are_exactly_those_of_the_clients(seen: Observed) 
     assert summed == seen.prometheus.by_model("llm_calls", seen.at_s)
 
 
-def panels() -> list[dict[str, Any]]:
-    shown = json.loads(DASHBOARD.read_text("utf-8"))["panels"]
-    return [panel for panel in shown if panel["type"] != "row"]
-
-
-def expressions() -> list[str]:
-    return [line["expr"] for panel in panels() for line in panel["targets"]]
-
-
 def test_the_queries_of_the_seed_are_four_panels() -> None:
     first = [panel["targets"][0]["expr"] for panel in panels()[:4]]
     assert first == [HIT_RATE, LATENCY, ERROR_RATE, TOKENS]
@@ -110,11 +110,7 @@ def test_the_queries_of_the_seed_are_four_panels() -> None:
 
 @pytest.mark.parametrize("expression", expressions())
 def test_no_expression_of_the_dashboard_is_empty(seen: Observed, expression: str) -> None:
-    filled = expression.replace("$__rate_interval", "5m")
-    for menu in ("$model", "$instance"):
-        filled = filled.replace(menu, ".*")
-    assert "$" not in filled
-    found = seen.prometheus.query(filled, seen.at_s)
+    found = seen.prometheus.query(filled(expression), seen.at_s)
     assert found
     assert any(one["value"][1] != "NaN" for one in found)
 

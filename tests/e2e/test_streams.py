@@ -103,7 +103,7 @@ def test_the_first_content_arrives_while_the_provider_still_holds_the_rest(
     gate = open_gate_to(cache=CacheConfig(finish_within=0))
     first = opening(path)
     provider.script(Hang(after_bytes=len(first)))
-    connection = http.client.HTTPConnection("127.0.0.1", gate.port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", gate.port, timeout=60)
     headers = {"content-type": "application/json"}
     connection.request("POST", path, json.dumps(BODIES[path]), headers)
     reply = connection.getresponse()
@@ -253,7 +253,7 @@ def test_an_error_instead_of_a_stream_passes_through(sdks: Sdks, provider: FakeP
 def test_a_stream_that_falls_silent_ends_with_an_error(
     open_gate_to: Callable[..., Any], provider: FakeProvider
 ) -> None:
-    clients = Sdks(open_gate_to(idle_timeout=1.0))
+    clients = Sdks(open_gate_to(idle_timeout=3.0))
     provider.script(Hang(after_bytes=borders("/v1/chat/completions")[0]))
     error = outcome_of(lambda: clients.stream("/v1/chat/completions"))
     clients.close()

@@ -17,7 +17,7 @@ from http.client import HTTPException
 from pathlib import Path
 
 import pytest
-from gates import Address
+from gates import PATIENT, Address
 from programs import Running, children, is_gone, running, until
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -36,7 +36,7 @@ def gateway(tmp_path: Path, provider: FakeProvider) -> Iterator[Running]:
     (tmp_path / "gate.toml").write_text(
         f'[server]\nworkers = {WORKERS}\nport = 0\n[metrics]\nnaming = "both"\n'
         f'[breaker]\nenabled = false\n[providers.openai]\nbase_url = "{provider.base_url}"\n'
-        '[limits]\nloop_lag_max = 600\n[models.m]\ntargets = ["openai/m"]\n'
+        f'{PATIENT}[models.m]\ntargets = ["openai/m"]\n'
     )  # fmt: skip
     with running("serve", "--config", "gate.toml", cwd=tmp_path) as started:
         yield started

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from gates import PATIENT
 from programs import children, is_gone, run, running, until
 from workerpair import Workers
 
@@ -21,7 +22,7 @@ from headgate.testing import FakeProvider
 def workers(tmp_path: Path, provider: FakeProvider) -> Iterator[Workers]:
     (tmp_path / "gate.toml").write_text(
         f'[server]\nworkers = 2\nport = 0\n[cache]\npersist = true\n'
-        f'[providers.openai]\nbase_url = "{provider.base_url}"\n'
+        f'{PATIENT}[providers.openai]\nbase_url = "{provider.base_url}"\n'
     )  # fmt: skip
     with running("serve", "--config", "gate.toml", cwd=tmp_path) as gateway:
         yield Workers(gateway)

@@ -95,7 +95,7 @@ class Lane:
     def __init__(self, server: FaultServer, gate: Gate, model: str) -> None:
         self._server = server
         self._model = model
-        self._connection = http.client.HTTPConnection("127.0.0.1", gate.port, timeout=20)
+        self._connection = http.client.HTTPConnection("127.0.0.1", gate.port, timeout=60)
 
     def close(self) -> None:
         self._connection.close()

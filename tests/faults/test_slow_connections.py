@@ -17,7 +17,7 @@ from rawclient import CHAT, MESSAGES, RawClient, question
 
 from headgate.testing import FaultServer
 
-QUICK = '[server]\nheader_timeout = "500ms"\nbody_timeout = "400ms"\n'
+QUICK = '[server]\nheader_timeout = "3s"\nbody_timeout = "2s"\n'
 IDLE = 2_000
 GROWTH_MAX_BYTES = 60_000_000
 HEALTH = b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n"

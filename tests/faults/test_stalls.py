@@ -21,7 +21,7 @@ PATHS = (CHAT, MESSAGES, "/v1/responses")
 def test_silence_inside_a_stream_ends_with_an_error_in_its_dialect(
     open_lab: Callable[..., Lab], path: str
 ) -> None:
-    lab = open_lab(lambda server: several(server, 2, idle_timeout=1.0))
+    lab = open_lab(lambda server: several(server, 2, idle_timeout=3.0))
     lab.server.script(Stall(at_chunk=9), times=None)
     reply = lab.ask(path, stream=True)
     assert (reply.status, has_failed(reply.body), is_finished(reply.body)) == (200, True, False)
@@ -56,7 +56,7 @@ def test_silence_inside_a_whole_answer_is_answered_by_another(
 def test_pings_keep_a_stream_alive_but_not_for_ever(
     open_lab: Callable[..., Lab], path: str
 ) -> None:
-    lab = open_lab(lambda server: several(server, 1, idle_timeout=5.0, total_timeout=2.0))
+    lab = open_lab(lambda server: several(server, 1, idle_timeout=20.0, total_timeout=3.0))
     lab.memory_growth_max_bytes = 300_000_000
     lab.server.script(Usual(0, 9), Endless(at_chunk=0, piece=b": ping\n\n"), times=None)
     reply = lab.ask(path, "cache-control: no-store", stream=True)

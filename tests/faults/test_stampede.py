@@ -53,7 +53,7 @@ def test_each_of_four_processes_sends_its_own_probe_and_no_more() -> None:
                 assert process.stdout is not None
                 assert process.stdout.readline() == "ready\n"
             assert not server.calls
-            told = [json.loads(process.communicate("go\n", timeout=25)[0]) for process in started]
+            told = [json.loads(process.communicate("go\n", timeout=60)[0]) for process in started]
         finally:
             for process in started:
                 process.kill()

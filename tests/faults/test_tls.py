@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from gates import Address
+from gates import PATIENT, Address
 from lab import Lab
 from programs import running
 from rawserver import certificate, server_tls
@@ -68,7 +68,7 @@ def trusting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Address
             for name, file in files.items()
         }
         blocks = [f'[providers.{n}]\nbase_url = "{s.base_url}"\n' for n, s in servers.items()]
-        (folder / "headgate.toml").write_text("[server]\nport = 0\n" + "".join(blocks))
+        (folder / "headgate.toml").write_text("[server]\nport = 0\n" + PATIENT + "".join(blocks))
         serving = opened.enter_context(
             running(
                 "serve",

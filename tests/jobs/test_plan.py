@@ -1,27 +1,23 @@
-"""Where a job runs, in which batches, until when and for how much."""
+"""Where a job runs, until when and for how much."""
 
 from __future__ import annotations
 
 import datetime
 import math
-from collections.abc import Iterable
 from decimal import Decimal
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from headgate.core.money import Price, Rates
 from headgate.jobs.limits import BatchLimits
 from headgate.jobs.lines import Load
-from headgate.jobs.model import AUTO, BATCH, LIVE, Item, Job, JobOptions
+from headgate.jobs.model import AUTO, BATCH, LIVE, Job, JobOptions
 from headgate.jobs.plan import (
     CANCEL_S,
     Pace,
     choice,
     choose,
-    divide,
     estimate,
     live_s,
     rescue_s,
@@ -101,50 +97,6 @@ def test_the_rescue_leaves_time_to_cancel_and_to_ask_all_that_is_open() -> None:
     assert live_s(0, pace) == 0
     assert rescue_s(job, pace) == job.deadline_s - CANCEL_S - 60.0
     assert rescue_s(a_job(24, rescue=False), pace) == math.inf
-
-
-# Batches.
-
-
-def an_item(number: int, model: str = "a", length: int = 100, tokens: int = 10) -> Item:
-    return Item("job_1", f"line-{number}", number, model, b"", 0, length, tokens)
-
-
-def numbers(shards: Iterable[Iterable[Item]]) -> list[list[int]]:
-    return [[item.line_no for item in shard] for shard in shards]
-
-
-def test_a_batch_has_one_model_and_the_order_of_the_lines() -> None:
-    items = [an_item(number, "ab"[number % 2]) for number in range(1, 7)]
-    divided = divide(items, replace(LIMITS, shard_requests_max=2))
-    assert numbers(divided.shards) == [[1, 3], [2, 4], [5], [6]]
-    assert divided.too_large == []
-
-
-@given(
-    st.lists(st.tuples(st.sampled_from("abc"), st.integers(1, 3000), st.integers(1, 900)),
-             max_size=60),
-    st.integers(1, 12), st.integers(300, 5000), st.none() | st.integers(1, 2000),
-)  # fmt: skip
-def test_every_item_is_in_one_batch_and_none_is_too_full(
-    wanted: list[tuple[str, int, int]], items_max: int, bytes_max: int, tokens_max: int | None
-) -> None:
-    items = [an_item(number, *one) for number, one in enumerate(wanted)]
-    limits = replace(
-        LIMITS, requests_max=items_max, file_max_bytes=bytes_max, enqueued_tokens_max=tokens_max
-    )
-    shards, too_large = divide(items, limits)
-    placed = [item for shard in shards for item in shard]
-    assert sorted(item.line_no for item in [*placed, *too_large]) == list(range(len(items)))
-    for shard in shards:
-        assert len({item.model for item in shard}) == 1
-        assert len(shard) <= items_max
-        assert sum(item.length for item in shard) <= 0.95 * bytes_max
-        assert tokens_max is None or sum(item.tokens_estimated for item in shard) <= tokens_max
-        assert [item.line_no for item in shard] == sorted(item.line_no for item in shard)
-    for item in too_large:
-        is_long = item.length + 128 > int(0.95 * bytes_max)
-        assert is_long or (tokens_max is not None and item.tokens_estimated > tokens_max)
 
 
 def test_the_number_of_batches_is_foretold() -> None:

@@ -13,7 +13,7 @@ from headgate.errors import StreamBroken
 from headgate.joining.fanout import LATE_MAX_S, STALL_MAX_S, Log, Reader, WithoutUsage
 from headgate.stream import Chunks, UsageEvent
 
-LONG_S = 20
+LONG_S = 60
 
 
 def play(act: Callable[[Log], Coroutine[Any, Any, None]], max_bytes: int = 100) -> None:

@@ -15,7 +15,7 @@ from headgate.stream import Chunks, Whole
 from headgate.types import Call, Controls, Reply, Target, WireRequest
 
 CALL = Call("chat", "m", WireRequest("/", b"", ()), b"k", b"s", Target("p", "m"), streamed=True)
-LONG_S = 20
+LONG_S = 60
 
 
 class Upstream:

@@ -8,7 +8,7 @@ from headgate.joining.flight import Flight, FlightLimits
 from headgate.joining.waits import Waits
 from headgate.types import Call, Invocation, Reply, Target
 
-LONG_S = 20
+LONG_S = 60
 
 
 def call(key: bytes, *, held: frozenset[bytes] = frozenset()) -> Call:

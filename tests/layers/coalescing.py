@@ -14,7 +14,7 @@ from headgate.stream import Whole
 from headgate.types import Body, Call, Reply, Target, WireRequest
 
 WIRE = Call("chat", "m", WireRequest("/", b"", ()), b"k", b"s", Target("p", "m"))
-LONG_S = 20
+LONG_S = 60
 
 
 class Scene:

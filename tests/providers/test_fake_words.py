@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import datetime
-import enum
-import uuid
-from typing import Annotated, Any, Literal
+from typing import Any
 
-import pydantic
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,7 +15,6 @@ from headgate.providers.fake_words import (
     Wish,
     digest_of,
     draft,
-    example_of,
     last_question,
     model_of,
     number_in,
@@ -165,70 +160,3 @@ def test_the_first_number_present_counts() -> None:
 def test_a_number_of_another_type_or_size_is_refused(value: Any) -> None:
     with pytest.raises(BadRequest, match="n must be a whole number from 1 to 10"):
         number_in({"n": value}, "n", high=10)
-
-
-class Colour(enum.Enum):
-    RED = "red"
-
-
-class City(pydantic.BaseModel):
-    name: str
-    size: Annotated[int, pydantic.Field(gt=5)]
-    kind: Literal["town", "village"]
-    colour: Colour
-    founded: datetime.date
-    seen: datetime.datetime | None
-    key: uuid.UUID
-    share: Annotated[float, pydantic.Field(ge=0, le=0.5)]
-    deficit: Annotated[int, pydantic.Field(le=-3)]
-    visited: bool
-
-
-class Country(pydantic.BaseModel):
-    cities: list[City]
-    capital: City | None
-    neighbours: dict[str, int]
-
-
-class Branch(pydantic.BaseModel):
-    """A schema that refers to itself."""
-
-    name: str
-    branches: list[Branch]
-    parent: Branch | None
-
-
-@pytest.mark.parametrize("model", [City, Country, Branch])
-def test_an_example_satisfies_the_schema_of_a_pydantic_model(model: type[Any]) -> None:
-    made = example_of(model.model_json_schema())
-    assert isinstance(model.model_validate(made), model)
-
-
-EXAMPLES: list[tuple[Any, Any]] = [
-    ({"const": None}, None),
-    ({"enum": [3, 4]}, 3),
-    ({"type": ["string", "null"]}, "example"),
-    ({"oneOf": [{"type": "boolean"}, {"type": "null"}]}, True),
-    ({"allOf": [{"properties": {"a": {"type": "integer"}}}]}, {"a": 1}),
-    ({"type": "integer", "minimum": 7}, 7),
-    ({"type": "integer", "minimum": True, "maximum": "x"}, 1),
-    ({"type": "array"}, []),
-    ({"type": "object"}, {}),
-    ({"$ref": "#/nowhere/at/all"}, None),
-    ({"$ref": "#"}, None),
-    ({"type": []}, None),
-    ({}, None),
-    (None, None),
-    ("string", None),
-]
-
-
-@pytest.mark.parametrize(("schema", "value"), EXAMPLES, ids=repr)
-def test_an_example_of_a_schema(schema: Any, value: Any) -> None:
-    assert example_of(schema) == value
-
-
-def test_a_schema_that_grows_without_end_gives_a_small_example() -> None:
-    node: dict[str, Any] = {"type": "object", "properties": {}}
-    node["properties"] = {f"n{index}": {"$ref": "#"} for index in range(50)}
-    assert len(repr(example_of(node))) < 10_000

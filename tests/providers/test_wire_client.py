@@ -6,6 +6,7 @@ import asyncio
 import random
 import socket
 from collections.abc import Awaitable, Callable
+from contextlib import aclosing
 from typing import Any
 
 import pytest
@@ -26,8 +27,11 @@ from headgate.providers.settings import ProviderConfig
 from headgate.providers.wire import Wire, WireLimits, WireReply
 from headgate.providers.wire_client import open_wire
 
-LIMITS = WireLimits(connect_s=5, first_byte_s=5, idle_s=5, total_s=5, reply_max_bytes=100_000)
-QUICK = WireLimits(connect_s=0.1, first_byte_s=0.3, idle_s=0.1, total_s=0.2)
+LIMITS = WireLimits(connect_s=20, first_byte_s=20, idle_s=20, total_s=20, reply_max_bytes=100_000)
+# One limit is short, so that no other can pass before it on a machine that is late.
+QUICK_TO_CONNECT = WireLimits(connect_s=0.1)
+QUICK = {"first_token": WireLimits(first_byte_s=0.3), "idle": WireLimits(idle_s=0.1),
+         "total": WireLimits(total_s=0.5)}  # fmt: skip
 
 Act = Callable[[Wire, RawServer], Awaitable[Any]]
 
@@ -37,7 +41,7 @@ def on_wire(script: Script, act: Act, **settings: Any) -> Any:
 
     async def run() -> Any:
         wire = open_wire(ProviderConfig(**settings))
-        async with asyncio.timeout(20), RawServer(script) as server:
+        async with asyncio.timeout(60), RawServer(script) as server:
             try:
                 return await act(wire, server)
             finally:
@@ -77,14 +81,11 @@ def asking(
     return act
 
 
-async def unreachable(url: str) -> UpstreamFailed:
-    wire = open_wire(ProviderConfig())
-    try:
+async def unreachable(url: str, limits: WireLimits = LIMITS) -> UpstreamFailed:
+    async with aclosing(open_wire(ProviderConfig())) as wire:
         with pytest.raises(UpstreamFailed) as caught:
-            await post(wire, url, QUICK)
+            await post(wire, url, limits)
         return caught.value
-    finally:
-        await wire.aclose()
 
 
 # Before anything is sent.
@@ -109,14 +110,16 @@ def test_a_connection_that_is_not_accepted_is_a_timeout_to_connect() -> None:
         listener.bind(("127.0.0.1", 0))
         listener.listen(0)
         waiting.connect(listener.getsockname())  # The queue has one place: packets of others drop.
-        error = asyncio.run(unreachable(f"http://127.0.0.1:{listener.getsockname()[1]}"))
+        port = listener.getsockname()[1]
+        error = asyncio.run(unreachable(f"http://127.0.0.1:{port}", QUICK_TO_CONNECT))
     assert isinstance(error, UpstreamTimeout)
     assert (error.stage, error.sent) == ("connect", False)
 
 
 def test_a_handshake_that_does_not_begin_is_a_timeout_to_connect() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        error = asyncio.run(unreachable(f"https://127.0.0.1:{listener.getsockname()[1]}"))
+        port = listener.getsockname()[1]
+        error = asyncio.run(unreachable(f"https://127.0.0.1:{port}", QUICK_TO_CONNECT))
     assert isinstance(error, UpstreamTimeout)
     assert (error.stage, error.sent) == ("connect", False)
 
@@ -125,7 +128,7 @@ def test_a_call_beyond_the_bound_waits_for_a_connection_as_long_as_for_connectin
     async def act(wire: Wire, server: RawServer) -> None:
         first = await post(wire, server.url)
         with pytest.raises(UpstreamTimeout) as caught:
-            await post(wire, server.url, QUICK)
+            await post(wire, server.url, QUICK_TO_CONNECT)
         assert (caught.value.stage, caught.value.sent) == ("connect", False)
         waiting = asyncio.create_task(post(wire, server.url))
         await asyncio.sleep(0)
@@ -175,7 +178,7 @@ def test_a_head_that_is_not_http_is_garbled_and_cut(head: bytes) -> None:
 def test_a_head_that_comes_in_drops_is_a_timeout_of_the_first_token() -> None:
     drops = [bytes([byte]) for byte in OK]
     with pytest.raises(UpstreamTimeout) as caught:
-        on_wire(saying(*drops, every_s=0.02), asking(limits=QUICK))
+        on_wire(saying(*drops, every_s=0.02), asking(limits=QUICK["first_token"]))
     assert (caught.value.stage, caught.value.sent) == ("first_token", True)
 
 
@@ -185,7 +188,7 @@ def test_a_request_that_is_not_read_is_a_timeout_of_the_first_token() -> None:
 
     async def act(wire: Wire, server: RawServer) -> None:
         with pytest.raises(UpstreamTimeout) as caught:
-            await wire.send("POST", server.url, (), bytes(20_000_000), QUICK)
+            await wire.send("POST", server.url, (), bytes(20_000_000), QUICK["first_token"])
         assert caught.value.stage == "first_token"
 
     on_wire(script, act)
@@ -231,7 +234,7 @@ def test_a_body_that_stalls_is_a_timeout_of_the_idle_limit(start: bytes, body_of
 def test_an_answer_that_drips_is_a_timeout_of_the_total_limit(body_of: Any) -> None:
     """Or a stream of pings would never end."""
     with pytest.raises(UpstreamTimeout) as caught:
-        on_wire(saying(CHUNKED, *[FIRST] * 50, LAST, every_s=0.02), asking(body_of, QUICK))
+        on_wire(saying(CHUNKED, *[FIRST] * 50, LAST, every_s=0.02), asking(body_of, QUICK["total"]))
     assert caught.value.stage == "total"
 
 
@@ -337,7 +340,7 @@ def test_a_limit_that_passes_cuts_the_connection(stage: str) -> None:
 
     async def act(wire: Wire, server: RawServer) -> None:
         with pytest.raises(UpstreamTimeout) as caught:
-            await asking(limits=QUICK)(wire, server)
+            await asking(limits=QUICK[stage])(wire, server)
         assert caught.value.stage == stage
         await server.closed()
 

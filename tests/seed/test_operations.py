@@ -8,10 +8,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from seedmonitor import monitored
 
 from headgate import n3
 
@@ -41,33 +41,6 @@ async def clear_cache():
         "entries_removed": stats_before["size"]
     }
 '''
-
-MONITORING = '''
-# Periodic metrics collection
-import logging
-
-async def monitor_llm_performance():
-    """Log LLM metrics every 5 minutes."""
-    while True:
-        await asyncio.sleep(300)  # 5 minutes
-        
-        stats = _llm_metrics.get_stats()
-        
-        # Alert on high error rate
-        if stats["total_errors"] > stats["total_calls"] * 0.05:
-            logging.warning(
-                f"High LLM error rate: {stats['total_errors']} / {stats['total_calls']}"
-            )
-        
-        # Alert on low cache hit rate
-        if stats["cache_hit_rate"] < 0.30:
-            logging.warning(
-                f"Low cache hit rate: {stats['cache_hit_rate']:.1%}"
-            )
-        
-        # Log summary
-        logging.info(f"LLM Stats: {stats}")
-'''  # noqa: W293 - letter for letter
 
 
 class App:
@@ -134,19 +107,8 @@ def test_the_clearing_endpoint_says_how_many_answers_it_removed() -> None:
 
 
 def monitor(rounds: int, before_round: Callable[[int], None]) -> list[float]:
-    """Runs the monitor for some rounds of virtual time; the seconds it slept."""
-    slept: list[float] = []
-
-    async def sleep(seconds: float) -> None:
-        if len(slept) == rounds:
-            raise asyncio.CancelledError
-        before_round(len(slept))
-        slept.append(seconds)
-
-    names = run(MONITORING, asyncio=SimpleNamespace(sleep=sleep))
-    with pytest.raises(asyncio.CancelledError):
-        asyncio.run(names["monitor_llm_performance"]())
-    return slept
+    """Runs the monitor for some rounds; the seconds it slept."""
+    return monitored(n3._llm_metrics, rounds, before_round)
 
 
 def test_the_monitor_reports_every_five_minutes(caplog: pytest.LogCaptureFixture) -> None:

@@ -16,7 +16,7 @@ from headgate.errors import Closed, StreamBroken
 from headgate.runtime import Runtime
 from headgate.testing import FakeModel
 
-LONG_S = 20
+LONG_S = 60
 
 
 @pytest.fixture

@@ -181,7 +181,7 @@ def test_one_at_a_time_has_the_folder(path: Path) -> None:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             entering = threads.submit(enter)
             assert not entering.done()
-        assert entering.result(timeout=30)
+        assert entering.result(timeout=60)
     os.close(descriptor)
 
 

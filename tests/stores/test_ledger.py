@@ -110,7 +110,7 @@ def test_a_full_disk_stops_nothing_is_told_and_loses_nothing_that_has_room(
         assert not ledger.flush()
         assert ledger.problem() == "the ledger cannot be written: 398 rows wait, 0 are lost"
     assert ledger.errors == 1
-    assert len(caplog.records) == 1
+    assert len([one for one in caplog.records if one.name == "headgate.stores.ledger"]) == 1
     # The next attempt opens the file anew, without the limit.
     assert ledger.flush()
     assert ledger.problem() == ""
@@ -175,7 +175,7 @@ def test_a_kill_loses_nothing_that_was_acknowledged(path: Path) -> None:
         for _ in range(1 + seed % 5):
             acknowledged.update(map(int, process.stdout.readline().split()))
         process.kill()
-        acknowledged.update(map(int, _whole_lines(process.communicate(timeout=20)[0])))
+        acknowledged.update(map(int, _whole_lines(process.communicate(timeout=60)[0])))
         assert check(path) == "ok"
     found = [booked.row.cost_nanos for booked in written(path)]
     assert acknowledged <= set(found)

@@ -231,18 +231,26 @@ def test_cleaning_goes_on_until_nothing_is_past_its_time(
 def test_closing_writes_what_waits_ends_the_thread_and_may_be_repeated(
     writer: Writer, file: DatabaseFile
 ) -> None:
+    before = set(threading.enumerate())
     with paused(file):
         for number in range(120):
             writer.put(entry_of(number), NOW_S)
+        assert begun_since(before)
     writer.close()
     writer.close()
     assert rows(file) == 120
-    assert not [t for t in threading.enumerate() if t.name == "headgate-disk"]
+    assert not begun_since(before)
     writer.put(entry_of(500), NOW_S)
     writer.flush()
     assert writer.pending(key_of(500)) is None
 
 
 def test_a_writer_without_jobs_starts_no_thread(writer: Writer) -> None:
+    before = set(threading.enumerate())
     assert writer.pending(key_of(1)) is None
-    assert not [t for t in threading.enumerate() if t.name == "headgate-disk"]
+    assert not begun_since(before)
+
+
+def begun_since(before: set[threading.Thread]) -> list[threading.Thread]:
+    """Threads of writers; those of another test may still be there, or end meanwhile."""
+    return [one for one in {*threading.enumerate()} - before if one.name == "headgate-disk"]

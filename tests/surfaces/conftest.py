@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import pytest
-from gates import Gate
+from gates import Gate, patient
 from programs import forget_settings
 
 from headgate.clock import Clock
@@ -37,7 +37,7 @@ class Door:
     """One gateway, its runtime, and an event loop they live in."""
 
     def __init__(self, config: Config, clock: Clock | None) -> None:
-        self.runtime = Runtime(config, clock=clock)
+        self.runtime = Runtime(patient(config), clock=clock)
         self.gateway = Gateway(self.runtime)
         self._loop = asyncio.Runner()
         self._loop.run(self._live("startup"))

@@ -186,7 +186,7 @@ def test_explain_as_json_is_one_document(capsys: Captured, folder: Path) -> None
 
 def test_explain_works_in_a_program_without_a_terminal(folder: Path) -> None:
     done = subprocess.run(
-        [PROGRAM, "config", "explain", "--json"], capture_output=True, text=True, timeout=30,
+        [PROGRAM, "config", "explain", "--json"], capture_output=True, text=True, timeout=60,
         env={**os.environ, "PYTHONIOENCODING": "ascii"},
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")

@@ -139,7 +139,7 @@ def test_a_provider_that_fails_ends_it_with_1_and_a_line(
     provider.script(*[Status(401, {"error": {"message": "Incorrect API key provided"}})] * 60)
     with running("demo", "--calls", "60", cwd=tmp_path, **paid(provider)) as demo:
         gateway = gateway_of(demo)
-        assert demo.process.wait(20) == 1
+        assert demo.process.wait(60) == 1
         assert "headgate: a call failed: Error code: 401" in demo.output
         assert "Incorrect API key provided" in demo.output
         assert "Traceback" not in demo.output
@@ -194,7 +194,7 @@ def drawn(*words: str, cwd: Path, **variables: str) -> str:
     os.close(follower)
     text = b"".join(iter(lambda: piece(leader), b"")).decode()
     os.close(leader)
-    assert process.wait(20) == 0, text
+    assert process.wait(60) == 0, text
     return text.replace("\r\n", "\n")
 
 

@@ -43,7 +43,7 @@ def test_everything_is_said_on_stderr_and_nothing_on_stdout(tmp_path: Path) -> N
         assert process.stderr is not None
         assert b"headgate serves" in process.stderr.readline()
         process.terminate()
-        out, _ = process.communicate(timeout=20)
+        out, _ = process.communicate(timeout=60)
     assert out == b""
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from gates import Address, providers_at
+from gates import Address, patient, providers_at
 from programs import until
 from rawclient import RawClient, question
 
@@ -50,7 +50,7 @@ class Served(Address):
     def __init__(self, config: Config, **more: Any) -> None:
         self._listener = socket.create_server(("127.0.0.1", 0))
         super().__init__(self._listener.getsockname()[1])
-        self.life = begin(config, Source(), **more)
+        self.life = begin(patient(config), Source(), **more)
         self.thread = threading.Thread(target=self.life.run, args=([self._listener],))
         self.thread.start()
         until(lambda: self.life.started)
@@ -59,7 +59,7 @@ class Served(Address):
         self.life.handle_exit(number, None)
 
     def ended(self) -> bool:
-        self.thread.join(20)
+        self.thread.join(60)
         return not self.thread.is_alive()
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from calling import Asker
+from gates import PATIENT
 from oracle import until
 from programs import running
 
@@ -213,20 +214,21 @@ def test_a_reader_that_has_gone_stops_nobody(as_json: Written) -> None:
 
 
 def test_at_the_end_everything_is_written_and_nothing_is_left_behind(as_json: Written) -> None:
-    handlers = list(logging.getLogger().handlers)
+    handlers, before = list(logging.getLogger().handlers), set(threading.enumerate())
     with as_json.lines() as lines:
         for number in range(2_000):
             lines.say(str(number))
     assert [one["message"] for one in as_json.documents] == [str(n) for n in range(2_000)]
     assert logging.getLogger().handlers == handlers
-    assert "headgate-log" not in {thread.name for thread in threading.enumerate()}
+    begun = {*threading.enumerate()} - before
+    assert "headgate-log" not in {thread.name for thread in begun}
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_a_gateway_with_json_logs_prints_nothing_else(tmp_path: Path, workers: str) -> None:
     with FakeProvider() as provider:
         (tmp_path / "headgate.toml").write_text(
-            f'[providers.openai]\nbase_url = "{provider.base_url}"\napi_key = "{SECRET}"\n'
+            f'{PATIENT}[providers.openai]\nbase_url = "{provider.base_url}"\napi_key = "{SECRET}"\n'
         )
         words = ("serve", "--port", "0", "--log-format", "json", "--config", "headgate.toml")
         with running(*words, "--workers", workers, cwd=tmp_path) as gateway:

@@ -220,7 +220,7 @@ def test_numbers_that_wait_for_the_disk_do_not_keep_others_waiting(
         in_time: list[bool] = []
 
         def free_the_disk() -> None:
-            in_time.append(other_answered.wait(5))
+            in_time.append(other_answered.wait(60))
             connections.close()
 
         waiting = threading.Thread(target=free_the_disk)

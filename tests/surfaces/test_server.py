@@ -29,7 +29,7 @@ def test_port_0_listens_on_a_free_port_and_the_url_names_it() -> None:
     with listen("127.0.0.1", 0) as listener:
         port = listener.getsockname()[1]
         assert url_of(listener) == f"http://127.0.0.1:{port}"
-        socket.create_connection(("127.0.0.1", port), timeout=5).close()
+        socket.create_connection(("127.0.0.1", port), timeout=60).close()
         assert listener.get_inheritable(), "worker processes listen on it too"
 
 

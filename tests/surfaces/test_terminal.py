@@ -166,7 +166,7 @@ def on_a_terminal(script: str, **environment: str) -> str:
     os.close(follower)
     drawn = b"".join(iter(lambda: read(leader), b""))
     os.close(leader)
-    assert running.wait(20) == 0
+    assert running.wait(60) == 0
     return drawn.decode()
 
 

@@ -126,7 +126,7 @@ def test_a_sync_client_on_the_home_loop_passes_instead_of_waiting_for_itself(
         with runtime.http_client() as client:
             return [client.post(chat_url(provider), json=BODY) for _ in range(2)]
 
-    replies = runtime.portal.spawn(at_home).result(10)
+    replies = runtime.portal.spawn(at_home).result(60)
     assert [reply.status_code for reply in replies] == [200, 200]
     assert not [reply for reply in replies if "cache-status" in reply.headers]
     assert len(provider.calls) == 2
@@ -139,7 +139,7 @@ def test_an_async_client_on_the_home_loop_is_a_call_like_any_other(
         async with runtime.http_client(True) as client:
             return [await client.post(chat_url(provider), json=BODY) for _ in range(2)]
 
-    runtime.portal.spawn(at_home).result(10)
+    runtime.portal.spawn(at_home).result(60)
     assert len(provider.calls) == 1
 
 
@@ -193,7 +193,7 @@ os.waitpid(child, 0)
 def test_a_client_does_not_survive_a_fork(provider: FakeProvider) -> None:
     done = subprocess.run(
         [sys.executable, "-c", FORKED, provider.base_url], capture_output=True, text=True,
-        env={**os.environ, "PYTHONPATH": str(SRC)}, timeout=30,
+        env={**os.environ, "PYTHONPATH": str(SRC)}, timeout=60,
     )  # fmt: skip
     assert "made before a fork" in done.stdout, done.stderr
     assert provider.calls == []
@@ -235,7 +235,7 @@ def test_neither_library_is_loaded_before_it_is_asked_for() -> None:
     )
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True,
-        env={**os.environ, "PYTHONPATH": str(SRC)}, timeout=30,
+        env={**os.environ, "PYTHONPATH": str(SRC)}, timeout=60,
     )  # fmt: skip
     assert done.stdout.splitlines() == ["[]", "['httpx2']"], done.stderr
 

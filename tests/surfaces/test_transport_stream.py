@@ -97,7 +97,7 @@ def test_all_that_has_come_is_handed_over_in_one_piece(portal: Portal, source: S
     arrival = handover.take()
     assert not isinstance(arrival, bytes | None)
     source.give(b"d", b"")
-    arrival.result(10)
+    arrival.result(60)
     settle(portal)
     assert handover.take() == b"d"
     assert handover.take() is None
@@ -109,7 +109,7 @@ def test_a_thread_reads_to_the_end(portal: Portal, source: Source) -> None:
         reading = threads.submit(lambda: b"".join(reader_of(source, portal)))
         for chunk in (b"a", b"b", b"c", b""):
             source.give(chunk)
-        assert reading.result(10) == b"abc"
+        assert reading.result(60) == b"abc"
 
 
 def test_another_event_loop_reads_to_the_end(portal: Portal, source: Source) -> None:
@@ -141,7 +141,7 @@ def test_what_is_read_ahead_is_bounded_and_goes_on_when_there_is_room(
     settle(portal)
     assert source.read == 10
     handover.close()
-    assert source.closed.wait(10)
+    assert source.closed.wait(60)
 
 
 def test_what_breaks_the_body_comes_after_what_arrived_before(
@@ -154,7 +154,7 @@ def test_what_breaks_the_body_comes_after_what_arrived_before(
     assert next(pieces) == b"a"
     with pytest.raises(httpx2.RemoteProtocolError, match="peer left"):
         next(pieces)
-    assert source.closed.wait(10)
+    assert source.closed.wait(60)
 
 
 def test_an_error_that_no_library_raised_is_told_as_a_read_error(
@@ -181,7 +181,7 @@ def test_closing_lets_go_of_the_body_and_may_be_done_twice(portal: Portal, sourc
     reader = reader_of(source, portal)
     reader.close()
     reader.close()
-    assert source.closed.wait(10)
+    assert source.closed.wait(60)
     with pytest.raises(httpx2.ReadError, match="closed"):
         list(reader)
 
@@ -191,13 +191,13 @@ def test_a_stream_that_is_closed_before_it_began_lets_go_of_the_body(portal: Por
     begin = threading.Event()
 
     async def busy() -> None:
-        begin.wait(10)
+        begin.wait(60)
 
     portal.spawn(busy)  # the home loop stands still meanwhile
     handover = Handover(source, portal.spawn)
     handover.close()
     begin.set()
-    assert source.closed.wait(10)
+    assert source.closed.wait(60)
     assert source.read == 0
 
 
@@ -206,7 +206,7 @@ def test_a_reader_that_is_forgotten_lets_go_of_the_body(portal: Portal, source: 
     settle(portal)
     del reader
     gc.collect()
-    assert source.closed.wait(10)
+    assert source.closed.wait(60)
 
 
 def test_a_reader_that_is_cancelled_while_it_waits_disturbs_nobody(

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from gates import Address
+from gates import PATIENT, Address
 from programs import Running, children, is_gone, running, until
 
 from headgate.surfaces.workers import RESTART_PAUSE_S
@@ -40,7 +40,7 @@ def two_workers(folder: Path, toml: str = "") -> Iterator[tuple[Running, Address
 
 
 def write(folder: Path, toml: str) -> None:
-    (folder / "gate.toml").write_text(toml + PROVIDER)
+    (folder / "gate.toml").write_text(toml + PATIENT + PROVIDER)
 
 
 def test_a_worker_that_dies_after_a_bad_file_starts_with_the_last_good_one(tmp_path: Path) -> None:

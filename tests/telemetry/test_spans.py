@@ -184,7 +184,7 @@ def test_joined_calls_are_calls_of_their_own_around_one_attempt(
     answered = runtime.portal.spawn(ask_thrice)
     server.wait_for_calls(1)
     server.release()
-    answered.result(20)
+    answered.result(60)
     calls, (attempt,) = trace.calls(3), trace.attempts()
     results = [said(call)[names.CACHE_RESULT] for call in calls]
     assert sorted(results) == ["collapsed", "collapsed", "miss"]
@@ -328,8 +328,8 @@ def test_a_stale_answer_says_so(server: FaultServer, trace: Trace) -> None:
             plan, _ = runtime.find("chat", head, body, b"")
             await runtime.forward("/chat/completions", head, body, plan)
 
-        runtime.portal.spawn(ask).result(20)
+        runtime.portal.spawn(ask).result(60)
         clock.advance(20)
         server.script(Status(500), times=None)
-        runtime.portal.spawn(ask).result(20)
+        runtime.portal.spawn(ask).result(60)
     assert [said(call)[names.CACHE_RESULT] for call in trace.calls(2)] == ["miss", "stale"]

@@ -174,6 +174,7 @@ LIBRARIES = {
     "lark": "generate.program",
     # Of extras: the frameworks that are joined.
     "fastapi": "integrations.fastapi",
+    "instructor": "integrations.instructor",
     "langchain_core": "integrations.langchain",
     "opentelemetry": "telemetry",
     # Of the SDKs; loaded when the first of them asks.

@@ -11,8 +11,6 @@ from typing import Any
 
 from headgate.runtime import Runtime
 from headgate.shelf import Shelf
-from headgate.stream import UNCOPIED, entry_value
-from headgate.types import Entry
 
 try:
     from langchain_core.caches import RETURN_VAL_TYPE, BaseCache
@@ -46,13 +44,10 @@ class HeadgateCache(BaseCache):  # type: ignore[misc]
 
     def __init__(self, runtime: Runtime, namespace: str = NAMESPACE) -> None:
         self._shelf = Shelf(runtime, namespace)
-        self._namespace = namespace
 
     def lookup(self, prompt: str, llm_string: str) -> RETURN_VAL_TYPE | None:
         """The stored answers; may wait for the disk."""
-        key = self._key(prompt, llm_string)
-        found = _read(self._shelf.in_memory(key))
-        return _read(self._shelf.on_disk(key)) if found is None else found
+        return _read(self._shelf.value(self._key(prompt, llm_string)))
 
     def update(self, prompt: str, llm_string: str, return_val: RETURN_VAL_TYPE) -> None:
         """Keeps a copy, in place of an older one."""
@@ -61,15 +56,11 @@ class HeadgateCache(BaseCache):  # type: ignore[misc]
 
     def clear(self, **kwargs: Any) -> None:
         """Forgets every answer of this namespace; no keyword means anything."""
-        self._shelf.runtime.clear(namespace=self._namespace)
+        self._shelf.clear()
 
     async def alookup(self, prompt: str, llm_string: str) -> RETURN_VAL_TYPE | None:
         """As `lookup`; nobody but this task waits for the disk."""
-        key = self._key(prompt, llm_string)
-        found = _read(self._shelf.in_memory(key))
-        if found is not None or self._shelf.runtime.tiers.below is None:
-            return found
-        return _read(await self._shelf.runtime.off_loop(lambda: self._shelf.on_disk(key)))
+        return _read(await self._shelf.avalue(self._key(prompt, llm_string)))
 
     async def aupdate(self, prompt: str, llm_string: str, return_val: RETURN_VAL_TYPE) -> None:
         """As `update`, which waits for nobody: the disk is written to behind it."""
@@ -102,10 +93,9 @@ def _written(answer: Any) -> dict[str, Any]:
     return {**written, "text": answer.text}
 
 
-def _read(entry: Entry | None) -> RETURN_VAL_TYPE | None:
-    """What an entry says; None where this version of LangChain cannot read it."""
-    held = UNCOPIED if entry is None else entry_value(entry)
-    if held is UNCOPIED:
+def _read(held: Any) -> RETURN_VAL_TYPE | None:
+    """What was written; None where this version of LangChain cannot read it."""
+    if held is None:
         return None
     try:
         return [_answer(**written) for written in held]

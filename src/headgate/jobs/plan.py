@@ -1,11 +1,11 @@
-"""What is to be done with a job: where it runs, in which batches, until when, for how much. Pure:
-times are arguments, prices too.
+"""What is to be done with a job: where it runs, until when, for how much. Pure: times and prices
+are arguments. Which line goes into which batch is decided where lines are read (`shard_plan.py`).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from msgspec import Struct
@@ -13,7 +13,7 @@ from msgspec import Struct
 from headgate.core.money import Price, Tokens, cost_nanos, times
 from headgate.jobs.limits import BatchLimits
 from headgate.jobs.lines import Load
-from headgate.jobs.model import BATCH, LIVE, Item, Job
+from headgate.jobs.model import BATCH, LIVE, Job
 from headgate.jobs.states import QUEUED, SHARDED, SUBMITTED
 
 USUAL_S = 3 * 3600.0
@@ -47,15 +47,6 @@ class Pace(NamedTuple):
 
 
 USUAL_PACE = Pace()
-
-
-class Division(NamedTuple):
-    """Items by the batches they are to go into."""
-
-    shards: list[list[Item]]
-    """Each of one model, in the order of the lines."""
-    too_large: list[Item]
-    """No batch takes them: they are for the ordinary path."""
 
 
 class Estimate(Struct, frozen=True):
@@ -116,23 +107,6 @@ def live_s(lines: int, pace: Pace = USUAL_PACE) -> float:
     return _SAFETY * rounds * pace.line_s
 
 
-def divide(items: Iterable[Item], limits: BatchLimits) -> Division:
-    """Items into batches: one model each, and no more items, bytes and tokens than `limits`
-    take."""
-    division = Division([], [])
-    filling: dict[str, _Filling] = {}
-    for item in items:
-        if not _Filling().admits(item, limits):
-            division.too_large.append(item)
-            continue
-        shard = filling.get(item.model)
-        if shard is None or not shard.admits(item, limits):
-            shard = filling[item.model] = _Filling(items=[])
-            division.shards.append(shard.items)
-        shard.add(item)
-    return division
-
-
 def shard_count(loads: Mapping[str, Load], limits: BatchLimits) -> int:
     """How many batches these loads come to, about."""
     return sum(_count(load, limits) for load in loads.values())
@@ -167,27 +141,6 @@ def estimate(
         batch_nanos,
         tuple(unpriced),
     )
-
-
-class _Filling(Struct):
-    """A batch that still takes items."""
-
-    items: list[Item] = []
-    size_bytes: int = 0
-    tokens: int = 0
-
-    def admits(self, item: Item, limits: BatchLimits) -> bool:
-        tokens_max = limits.enqueued_tokens_max
-        return (
-            len(self.items) < limits.shard_items
-            and self.size_bytes + item.length + _ADDED_BYTES <= limits.shard_bytes
-            and (tokens_max is None or self.tokens + item.tokens_estimated <= tokens_max)
-        )
-
-    def add(self, item: Item) -> None:
-        self.items.append(item)
-        self.size_bytes += item.length + _ADDED_BYTES
-        self.tokens += item.tokens_estimated
 
 
 def _count(load: Load, limits: BatchLimits) -> int:

@@ -134,7 +134,7 @@ def _block(draft: Draft, content: Any) -> dict[str, Any]:
     if saying.ending == "tool":
         call_id = "toolu_" + draft.mint("call")
         return {"type": "tool_use", "id": call_id, "name": saying.tool, "input": content}
-    return {"type": "text", "text": content, "citations": None}
+    return {"type": "text", "text": content}
 
 
 def _frame(draft: Draft) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from headgate.core.canonical import canonical
 from headgate.errors import BadRequest
+from headgate.providers.fake_schemas import example_of
 
 CREATED_S = 1_767_225_600
 """2026-01-01T00:00:00Z: every answer's `created`, so that equal requests get equal bytes."""
@@ -20,11 +21,6 @@ _SHAPE_FIELDS = frozenset({"stream", "stream_options", "encoding_format"})
 _CHARS_PER_TOKEN = 4
 _QUOTE_CHARS_MAX = 160
 _PIECE_CHARS = 16
-_SCHEMA_DEPTH_MAX = 5
-_SCHEMA_PARTS_MAX = 200
-_FORMATS = {"date-time": "2026-01-01T00:00:00Z", "date": "2026-01-01", "time": "00:00:00Z",
-            "email": "someone@example.com", "uri": "https://example.com/",
-            "uuid": "00000000-0000-4000-8000-000000000000"}  # fmt: skip
 
 _OPENERS = ("Thanks for asking.", "Good question.", "Happy to help.", "Here is the short answer.")
 _ADVICE = (
@@ -211,76 +207,3 @@ def _words(wish: Wish, digest: str, index: int, mark: str) -> str:
         f" (Reference {digest[:8]}-{index}; a made-up answer of the fake provider.)"
     )
     return f"{mark} {words} {mark}" if mark else words
-
-
-def example_of(schema: Any) -> Any:
-    """A small value that satisfies the usual JSON Schema: types, properties, items, enum, const,
-    bounds of a number, formats of a string, local `$ref`, the first of anyOf, oneOf, allOf.
-    Patterns and lengths are not honoured; below five levels or after 200 parts (a schema may refer
-    to itself) a list is empty and anything else null."""
-    return _Example(schema).of(schema, 0)
-
-
-class _Example:
-    """Walks one schema and counts the parts it has made."""
-
-    __slots__ = ("_parts", "_root")
-
-    def __init__(self, root: Any) -> None:
-        self._root = root
-        self._parts = 0
-
-    def of(self, schema: Any, depth: int) -> Any:
-        self._parts += 1
-        if not isinstance(schema, Mapping) or depth > _SCHEMA_DEPTH_MAX:
-            return None
-        if self._parts > _SCHEMA_PARTS_MAX:
-            return None
-        if "const" in schema:
-            return schema["const"]
-        enum = schema.get("enum")
-        if isinstance(enum, list) and enum:
-            return enum[0]
-        if isinstance(schema.get("$ref"), str):
-            return self.of(self._resolve(schema["$ref"]), depth + 1)
-        for name in ("anyOf", "oneOf", "allOf"):
-            options = schema.get(name)
-            if isinstance(options, list) and options:
-                return self.of(options[0], depth + 1)
-        kind = schema.get("type", "object" if "properties" in schema else None)
-        return self._of_type(kind[0] if isinstance(kind, list) and kind else kind, schema, depth)
-
-    def _of_type(self, kind: Any, schema: Mapping[str, Any], depth: int) -> Any:
-        if kind == "object":
-            properties = schema.get("properties")
-            named = properties.items() if isinstance(properties, Mapping) else ()
-            return {name: self.of(part, depth + 1) for name, part in named}
-        if kind == "array":
-            ends = "items" not in schema or depth == _SCHEMA_DEPTH_MAX
-            return [] if ends else [self.of(schema["items"], depth + 1)]
-        if kind in ("integer", "number"):
-            return _number_within(schema)
-        if kind == "string":
-            return _FORMATS.get(str(schema.get("format")), "example")
-        return True if kind == "boolean" else None
-
-    def _resolve(self, pointer: str) -> Any:
-        """What a local reference such as `#/$defs/City` points at; None if nothing."""
-        place = self._root
-        for step in pointer.removeprefix("#").strip("/").split("/"):
-            if step:
-                place = place.get(step) if isinstance(place, Mapping) else None
-        return place
-
-
-def _number_within(schema: Mapping[str, Any]) -> int | float:
-    """The lowest number a schema allows by a whole step, 1 where it has no lower bound."""
-    low = max(_bounds(schema, ("minimum", 0), ("exclusiveMinimum", 1)), default=1)
-    return min([low, *_bounds(schema, ("maximum", 0), ("exclusiveMaximum", -1))])
-
-
-def _bounds(schema: Mapping[str, Any], *steps: tuple[str, int]) -> Iterator[int | float]:
-    for name, step in steps:
-        bound = schema.get(name)
-        if isinstance(bound, int | float) and not isinstance(bound, bool):
-            yield bound + step
