@@ -8,15 +8,17 @@ import re
 import signal
 import subprocess
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
 from jobbing import chat, line
-from programs import PROGRAM, environment, until
+from programs import PROGRAM, Told, environment, forget_settings, until
 
 from headgate.clock import SystemClock
-from headgate.jobs.model import Job
+from headgate.jobs.model import Job, Shard
 from headgate.stores.jobs import JobsFile
 from headgate.testing import FaultServer
 
@@ -94,6 +96,13 @@ class Bench:
         (job,) = self.jobs()
         return job
 
+    def shards(self) -> list[Shard]:
+        """Of the only job, if it is there."""
+        if not self.jobs():
+            return []
+        with JobsFile(self.database, SystemClock()) as store:
+            return store.shards(self.job().id)
+
     def rows(self) -> list[dict[str, Any]]:
         """The output."""
         return [json.loads(text) for text in self.out.read_text().splitlines()]
@@ -114,6 +123,28 @@ class Bench:
         assert {row["response"]["status_code"] for row in rows} == {200}
         assert len({row["id"] for row in rows}) == count
         assert set(self.asked()) == {f"What of {number}?" for number in range(count)}
+
+
+@contextmanager
+def here(folder: Path, monkeypatch: pytest.MonkeyPatch, more: str = "") -> Iterator[Bench]:
+    """A bench in `folder`, which is where this process is, too; HEADGATE_CONFIG names its file."""
+    forget_settings(monkeypatch)
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("HEADGATE_CONFIG", "headgate.toml")
+    with FaultServer() as server:
+        bench = Bench(folder, server, more)
+        yield bench
+        bench.close()
+
+
+def batch(capsys: pytest.CaptureFixture[str], *words: str) -> Told:
+    """`headgate batch` in this process."""
+    return Told(capsys, "batch", *words)
+
+
+def run(capsys: pytest.CaptureFixture[str], *more: str) -> Told:
+    """`headgate batch run` of the bench's input, in this process."""
+    return batch(capsys, "run", "in.jsonl", "--out", "out.jsonl", *more)
 
 
 class Begun:

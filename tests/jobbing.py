@@ -17,8 +17,8 @@ from headgate.clock import Clock, SystemClock
 from headgate.config import Config, PriceConfig
 from headgate.jobs.ids import job_id
 from headgate.jobs.live import LiveSettings
-from headgate.jobs.model import Job, JobOptions, Line, Settled
-from headgate.jobs.runner import Batches, Runner, RunnerSettings
+from headgate.jobs.model import LIVE, Job, JobOptions, Line, Settled
+from headgate.jobs.runner import Runner, RunnerSettings
 from headgate.runtime import Runtime
 from headgate.stores.jobs import JobsFile
 from headgate.testing import FaultServer
@@ -56,7 +56,7 @@ def job_of(
         digest = sha256(body).digest()
         items.append(Line(asked["custom_id"], number, "m", digest, offset, len(text)))
         offset += len(text) + 1
-    now_s, options = clock.wall(), JobOptions(**more)
+    now_s, options = clock.wall(), JobOptions(**{"lane": LIVE, **more})
     endpoint = json.loads(content[0])["url"]
     job = Job(job_id(), "", endpoint, file.id, now_s, now_s + deadline_s, options=options)
     store.create(job, items)
@@ -86,15 +86,14 @@ class Shop:
 @asynccontextmanager
 async def shop(
     folder: Path, config: Config, clock: Clock | None = None, concurrency: int = 4,
-    batches: Batches | None = None, runtime: Runtime | None = None,
+    runtime: Runtime | None = None, **settings: Any,
 ) -> AsyncIterator[Shop]:  # fmt: skip
     """Open in the running loop, which is the home of its runtime."""
     clock = clock or SystemClock()
     store = JobsFile(folder / "jobs.db", clock)
     used = runtime or Runtime(config)
     used.adopt(asyncio.get_running_loop())
-    settings = RunnerSettings(LiveSettings(concurrency))
-    runner = Runner(used, store, clock, settings, batches)
+    runner = Runner(used, store, clock, RunnerSettings(LiveSettings(concurrency), **settings))
     try:
         yield Shop(store, used, runner, clock)
     finally:

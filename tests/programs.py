@@ -111,9 +111,9 @@ def is_gone(pid: int) -> bool:
     return state == "Z"
 
 
-def until(holds: Callable[[], object]) -> None:
-    """Returns as soon as `holds()`; fails after START_S."""
-    deadline_s = time.monotonic() + START_S
+def until(holds: Callable[[], object], within_s: float = START_S) -> None:
+    """Returns as soon as `holds()`; fails after `within_s`."""
+    deadline_s = time.monotonic() + within_s
     while not holds():
         assert time.monotonic() < deadline_s, "it did not come to pass"
         time.sleep(0.02)

@@ -90,7 +90,7 @@ class Plan(Struct, frozen=True):
         return self.routes[0].target
 
 
-class _Way(NamedTuple):
+class Way(NamedTuple):
     """Where a name leads: what `resolve` says, the targets among it, and their digest."""
 
     model: str
@@ -111,7 +111,7 @@ class Admission:
         self._plans: dict[bytes, Plan] = {}
         self._prefixes: dict[tuple[object, ...], tuple[bytes, bytes]] = {}
         self._key_prefixes: dict[tuple[bytes, bytes], bytes] = {}
-        self._ways: dict[tuple[str, str, bool], _Way] = {}
+        self._ways: dict[tuple[str, str, bool], Way] = {}
         self._senders: dict[Headers, bytes] = {}
         self._heads: dict[Headers, Head] = {}
         self._ignored = ignored_fields(config.cache)
@@ -264,7 +264,7 @@ class Admission:
         """As `Routes.resolve`."""
         return self._routes_of.resolve(name, operation)
 
-    def _way(self, asked: str, operation: str, *, has_client: bool) -> _Way:
+    def _way(self, asked: str, operation: str, *, has_client: bool) -> Way:
         """Where a name leads; remembered, as most calls ask for one of a few."""
         known = (asked, operation, has_client)
         way = self._ways.get(known)
@@ -273,7 +273,7 @@ class Admission:
             if has_client:
                 routes = self._with_own_keys(routes, asked)
             targets = [route.target for route in routes if route.role == TARGET]
-            way = _Way(model, routes, targets, self._route(targets))
+            way = Way(model, routes, targets, self._route(targets))
             self._remember(self._ways, known, way, WAYS_MAX)
         return way
 

@@ -93,6 +93,16 @@ def test_a_file_that_an_unfinished_job_reads_stays(job_store: JobStore) -> None:
         job_store.open_file(file)
 
 
+def test_what_files_take_is_known(job_store: JobStore) -> None:
+    assert job_store.stored_bytes() == 0
+    small, large = (job_store.add_file("acme", "batch", "a", [b"a" * n]) for n in (1, 10_000))
+    assert job_store.stored_bytes() == 4096 + 10_000
+    job_store.remove_file(large.id, "acme")
+    assert job_store.stored_bytes() == 4096
+    job_store.remove_file(small.id, "acme")
+    assert job_store.stored_bytes() == 0
+
+
 # Jobs.
 
 

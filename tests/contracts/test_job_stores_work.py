@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
@@ -20,13 +21,14 @@ from stores.jobfiles import (
 )
 
 from headgate.errors import StoreError
-from headgate.jobs.base import JobStore
-from headgate.jobs.model import Learned, Settled
+from headgate.jobs.base import InUse, JobStore
+from headgate.jobs.model import Job, Learned, Settled
 from headgate.jobs.states import (
     ABANDONED,
     APPLIED,
     CACHE_HIT,
     CANCELLED,
+    COMPLETED,
     CREATED,
     EXPIRED,
     FAILED,
@@ -39,7 +41,7 @@ from headgate.jobs.states import (
     UPLOADED,
 )
 from headgate.testing import FakeClock
-from headgate.types import Usage
+from headgate.types import NO_USAGE, Usage
 
 # Items.
 
@@ -246,3 +248,58 @@ def test_a_closed_store_says_so(job_store: JobStore) -> None:
         job_store.job(job.id, None)
     with pytest.raises(StoreError):
         job_store.claim(job.id, "worker", LEASE_S)
+
+
+def test_the_tokens_of_a_job_are_those_of_its_items(job_store: JobStore) -> None:
+    job, lease = leased(job_store, lines(3))
+    assert job_store.usage(job.id) == NO_USAGE
+    each = Usage(tokens_in=9, tokens_out=4, tokens_cached=2, tokens_reasoning=1)
+    job_store.settle(lease, [answered(f"line-{number}", usage=each) for number in (1, 3)])
+    assert job_store.usage(job.id) == Usage(18, 8, 4, tokens_reasoning=2)
+    assert job_store.usage("job_unknown") == NO_USAGE
+
+
+def finished(store: JobStore, **more: Any) -> Job:
+    job, lease = leased(store, lines(2), **more)
+    store.settle(lease, [answered("line-1"), answered("line-2")])
+    store.set_state(lease, COMPLETED)
+    store.release(lease)
+    return job
+
+
+def test_a_job_that_has_ended_is_forgotten_with_all_of_it(job_store: JobStore) -> None:
+    running, lease = leased(job_store, lines(2))
+    job_store.settle(lease, [answered("line-1")])
+    with pytest.raises(InUse):
+        job_store.remove(running.id, "acme")
+    gone, kept = finished(job_store), finished(job_store)
+    assert not job_store.remove(gone.id, "else")
+    assert job_store.remove(gone.id, "acme")
+    assert not job_store.remove(gone.id, "acme")
+    assert job_store.job(gone.id, None) is None
+    assert list(job_store.results(gone.id)) == []
+    # Equal answers are kept once, as long as one job has them.
+    for job, count in ((kept, 2), (running, 1)):
+        bodies = [row.settled.body for row in job_store.results(job.id)]
+        assert bodies == [answered(f"line-{number}").body for number in range(1, count + 1)]
+    assert job_store.usage(gone.id) == NO_USAGE
+
+
+def test_what_is_old_goes_unless_it_is_in_use(job_store: JobStore, job_clock: FakeClock) -> None:
+    used, free = (job_store.add_file("acme", "batch", "a", [b"a"]) for _ in range(2))
+    own = job_store.add_file("", "batch", "a", [b"a"])
+    running, _ = leased(job_store, lines(1), input_file_id=used.id)
+    old, mine = finished(job_store), finished(job_store, tenant="")
+    job_clock.advance(100.0)
+    young = finished(job_store)
+    late = job_store.add_file("acme", "batch", "a", [b"a"])
+    before_s = job_clock.wall() - 50.0
+    assert job_store.forget_old(before_s, most=0) == 0
+    assert job_store.forget_old(before_s) == 2
+    assert job_store.forget_old(before_s) == 0
+    assert job_store.job(old.id, None) is None
+    assert job_store.file(free.id, None) is None
+    for job in (running, mine, young):
+        assert job_store.job(job.id, None) is not None
+    for file in (used, own, late):
+        assert job_store.file(file.id, None) is not None

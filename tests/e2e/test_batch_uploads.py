@@ -237,3 +237,16 @@ def test_uploads_at_the_same_time_do_not_mix(gate: Gate) -> None:
         got = gate.get(f"/v1/files/{name}/content", key(f"tenant-{number % 4}"))
         assert got.body == b"%d" % number * 20_000
     assert len(names) == 12
+
+
+def test_what_clients_keep_together_is_bounded(tmp_path: Path, provider: FakeProvider) -> None:
+    with batch_gate(tmp_path, provider, {"stored_max_bytes": 10_000}) as gate:
+        first = upload(gate, b"x" * 9_000, ME).json["id"]
+        assert upload(gate, b"x", key("another")).status == 200
+        for headers in (ME, key("a third")):
+            got = upload(gate, b"x", headers)
+            assert (got.status, got.json["error"]["code"]) == (507, "storage_full")
+            got = gate.post("/v1/messages/batches", {"requests": requests(1)}, headers)
+            assert (got.status, got.headers["x-should-retry"]) == (507, "false")
+        assert gate.ask("DELETE", f"/v1/files/{first}", None, ME).status == 200
+        assert upload(gate, b"x", ME).status == 200

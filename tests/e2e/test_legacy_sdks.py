@@ -8,6 +8,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from batchgates import batch_gate
 from dialects import DIALECTS
 
 from headgate.testing import FakeProvider
@@ -40,3 +41,19 @@ def test_openai_2_and_anthropic_0_work_unchanged(
     asked = Counter((call.path, bool((call.body or {}).get("stream"))) for call in provider.calls)
     assert set(asked.values()) == {1}, "nothing was asked twice"
     assert len(asked) == 10, "whole answers also serve streams"
+
+
+def test_their_batches_work_unchanged(
+    tmp_path: Path, provider: FakeProvider, legacy_python: str
+) -> None:
+    script = SCRIPT.with_name("legacy_batches.py")
+    with batch_gate(tmp_path, provider) as gate:
+        done = subprocess.run(
+            [legacy_python, str(script), gate.url], capture_output=True, text=True, timeout=90
+        )
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert [version.split(".")[0] for version in told["versions"]] == ["2", "0"]
+    assert told["openai"] == ["completed", ["a", "b"], [True], True]
+    assert told["anthropic"] == ["ended", ["a", "b"], [True], "message_batch_deleted"]
+    assert len(provider.calls) == 2

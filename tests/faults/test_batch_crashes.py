@@ -1,5 +1,5 @@
-"""`headgate batch run` killed at every point of the ordinary path, then `resume`: the provider's own
-record, the output and the job's ledger agree. Whatever was paid twice is told as at risk.
+"""`headgate batch run` killed at every point of the ordinary path, then `resume`: the provider's
+own record, the output and the job's ledger agree. Whatever was paid twice is told as at risk.
 """
 
 from __future__ import annotations

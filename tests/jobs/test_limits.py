@@ -52,13 +52,13 @@ def test_a_shard_stays_below_all_limits() -> None:
         ("openai", OPENAI, {}, "openai"),
         ("mine", OPENAI, {}, "openai"),
         ("mine", ProviderConfig(api_key=KEY, base_url="https://api.openai.com/v1/"), {}, "openai"),
-        ("openai", ELSEWHERE, {}, "openai"),
         ("claude", ANTHROPIC, {}, "anthropic"),
+        ("openai", ANTHROPIC, {}, "anthropic"),
         ("mine", ELSEWHERE, {"mine": BatchApiConfig(api="openai")}, "openai"),
         ("together", ELSEWHERE, {"together": BatchApiConfig(api="openai")}, "openai"),
     ],
 )
-def test_a_row_is_found_by_name_vendor_or_word(
+def test_a_row_is_found_by_the_vendors_address_or_by_word(
     name: str, provider: ProviderConfig, said: dict[str, BatchApiConfig], api: str
 ) -> None:
     row = limits_of(name, provider, said, shipped())
@@ -70,11 +70,11 @@ def test_a_row_is_found_by_name_vendor_or_word(
     ("name", "provider", "said"),
     [
         ("mine", ELSEWHERE, {}),
+        ("openai", ELSEWHERE, {}),
         ("vllm", ELSEWHERE, {}),
         ("together", ELSEWHERE, {}),
         ("openai", ProviderConfig(), {}),
         ("openai", OPENAI, {"openai": BatchApiConfig(api="none")}),
-        ("openai", ANTHROPIC, {}),
         ("openai", OPENAI, {"openai": BatchApiConfig(api="anthropic")}),
         ("fake", ProviderConfig(kind="fake"), {}),
     ],
@@ -83,6 +83,14 @@ def test_nobody_has_a_batch_api_by_accident(
     name: str, provider: ProviderConfig, said: dict[str, BatchApiConfig]
 ) -> None:
     assert limits_of(name, provider, said, shipped()) is None
+
+
+def test_a_row_without_a_dialect_keeps_its_limits_when_it_is_given_one() -> None:
+    said = {"together": BatchApiConfig(api="openai")}
+    row = limits_of("together", ELSEWHERE, said, shipped())
+    assert row is not None
+    assert (row.file_max_bytes, row.enqueued_tokens_max) == (100_000_000, 30_000_000_000)
+    assert (row.endpoints, row.reconcile) == (("/v1/chat/completions",), "metadata")
 
 
 def test_settings_win_over_the_table() -> None:

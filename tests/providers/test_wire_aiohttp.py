@@ -8,13 +8,13 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
 from rawserver import OK, Peer, RawServer, Script, certificate, server_tls
 
 from headgate.errors import BadRequest, UpstreamUnreachable
-from headgate.providers.wire import WireLimits, WireReply
+from headgate.providers.wire import Upload, WireLimits, WireReply
 from headgate.providers.wire_aiohttp import AiohttpWire
 from headgate.types import Headers
 
@@ -52,7 +52,7 @@ class Recorder:
 
 
 def exchange(
-    script: Script, *calls: tuple[str, str, Headers, bytes], tls: Any = None
+    script: Script, *calls: tuple[str, str, Headers, bytes | Upload], tls: Any = None
 ) -> list[tuple[WireReply, bytes]]:
     """Sends the calls (method, path, headers, body) one after the other: replies and bodies."""
 
@@ -93,6 +93,24 @@ def test_nothing_is_added_to_a_request_but_what_http_needs() -> None:
         b"accept-encoding": b"identity",
         b"user-agent": b"headgate",
     }
+
+
+def test_a_body_from_disk_is_sent_whole_with_its_length(tmp_path: Path) -> None:
+    file = tmp_path / "body"
+    file.write_bytes(bytes(range(256)) * 10_000)
+    opened: list[BinaryIO] = []
+
+    def read_again() -> BinaryIO:
+        opened.append(file.open("rb"))
+        return opened[-1]
+
+    record = Recorder(OK)
+    upload = Upload(read_again)
+    exchange(record, ("POST", "/", (), upload), ("POST", "/", (), upload))
+    assert [request.endswith(file.read_bytes()) for request in record.requests] == [True, True]
+    assert fields(record.requests[0])[b"content-length"] == b"2560000"
+    for one in opened:
+        one.close()
 
 
 def test_what_the_caller_says_replaces_what_is_added() -> None:

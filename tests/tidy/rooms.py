@@ -101,8 +101,8 @@ ROOMS = {
     "stores.memory stores.sqlite stores.tiers types clock",
     # It makes the transport of the SDKs when one is asked for: no other room imports a surface.
     "runtime": "batching decorating monitor runtime_numbers runtime_parts guard_numbers guards "
-    "pipeline admission invocation portal layers.cache layers.fill config metrics stream types "
-    "errors clock surfaces.transport",
+    "pipeline lanes admission invocation portal layers.cache layers.fill config metrics stream "
+    "types errors clock surfaces.transport",
     # For users' own tests; nothing of headgate needs them.
     "testing_server": "types",
     "testing_steps": "testing_server providers.fake types",
@@ -119,6 +119,7 @@ ROOMS = {
     "providers.settings core types errors clock",
     "jobs.shard": "jobs runtime core stream types errors clock",
     "jobs.shards": "jobs runtime core errors clock",
+    "jobs.choosing": "jobs runtime core clock",
     "jobs.runner": "jobs runtime core errors clock",
     # What is counted, over all workers: they share a file of their own.
     "stores.numbers": "stores.database core errors",
@@ -127,8 +128,10 @@ ROOMS = {
     "surfaces.exposition": "surfaces stores.numbers core",
     "surfaces.statistics": "surfaces metrics stores.numbers core",
     # Thin: translate, call Runtime, translate back.
-    "surfaces": "surfaces runtime telemetry calllog admission clients clock config config_file "
-    "stream core types errors",
+    "surfaces": "surfaces runtime telemetry jobs calllog admission clients clock config "
+    "config_file stream core types errors",
+    # The store of jobs, and who works on them.
+    "surfaces.job": "surfaces jobs stores.jobs runtime clients clock errors",
     # It notes when something was logged.
     "surfaces.logs": "surfaces calllog config core clock",
     "surfaces.cli": "surfaces runtime monitor clients clock pricing jobs stores.base stores.ledger "

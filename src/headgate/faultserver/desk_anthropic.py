@@ -60,6 +60,8 @@ def _list(ask: Ask, drawers: Drawers) -> Answered:
     rows = drawers.own_batches(ask, _PREFIX)
     page, has_more = paged(rows, ask.query, "after_id", lambda batch: batch.id)
     told = [_batch(batch, ask) for batch in page]
+    for batch in page:
+        batch.look()
     ends = {"first_id": told[0]["id"], "last_id": told[-1]["id"]} if told else {}
     none = {"first_id": None, "last_id": None}
     return json_answer({"data": told, "has_more": has_more, **none, **ends})

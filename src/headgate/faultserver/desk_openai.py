@@ -168,7 +168,10 @@ def _retrieve(ask: Ask, drawers: Drawers) -> Answered:
 def _list(ask: Ask, drawers: Drawers) -> Answered:
     rows = drawers.own_batches(ask, _PREFIX)
     page, has_more = paged(rows, ask.query, "after", lambda batch: batch.id)
-    return json_answer(_page([_batch(batch, drawers) for batch in page], has_more=has_more))
+    told = json_answer(_page([_batch(batch, drawers) for batch in page], has_more=has_more))
+    for batch in page:
+        batch.look()
+    return told
 
 
 def _cancel(ask: Ask, drawers: Drawers) -> Answered:

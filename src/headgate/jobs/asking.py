@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from headgate.admission import Admission, Plan
+from headgate.admission import Admission, Plan, Way
 from headgate.admission_head import Head, read_head
 from headgate.config import Config
 from headgate.core.client import Client
@@ -86,6 +86,11 @@ class TenantAdmission(Admission):
             # The command line: as somebody who sends no credential to the gateway.
             return scope_of(b"credential", sender_of(()))
         return scope_of_tenant(self._tenant)
+
+    def _way(self, asked: str, operation: str, *, has_client: bool) -> Way:
+        """Clients' lines go to providers that have a key of ours, or need none: theirs is not
+        kept."""
+        return super()._way(asked, operation, has_client=has_client or bool(self._tenant))
 
 
 class Asker:

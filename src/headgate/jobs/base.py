@@ -69,6 +69,10 @@ class JobStore(Protocol):
         InUse."""
         ...
 
+    def stored_bytes(self) -> int:
+        """What all files take together, each a page of the disk at least."""
+        ...
+
     # Jobs.
 
     def create(self, job: Job, items: Iterable[Line]) -> None:
@@ -100,6 +104,11 @@ class JobStore(Protocol):
     def remove(self, job_id: str, tenant: str) -> bool:
         """Forgets a job with its items, results and ledger; whether there was one. One that has not
         ended stays, and raises InUse. Its input file stays."""
+        ...
+
+    def forget_old(self, before_s: float, most: int = 500) -> int:
+        """Removes jobs of clients that ended before `before_s` (wall clock), and files of theirs
+        that are older and that no unfinished job reads; so many at most. How many that were."""
         ...
 
     # Leases.

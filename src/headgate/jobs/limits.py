@@ -1,7 +1,7 @@
 """What the batch APIs of providers take: a dated table, not constants; settings win over it.
 
-A row is found by the name of the provider; without one of that name by its kind, where it is at its
-vendor's own address: what else speaks a dialect has its batch API only if somebody says so.
+A provider at its vendor's own address has its vendor's row. What else speaks a dialect has its batch
+API only if somebody says so (`api`), with the row of its name, else that of the dialect.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from importlib import resources
 from typing import Any
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from headgate.core.units import parse_duration, parse_size
 from headgate.jobs.limits_settings import BatchApiConfig
@@ -81,9 +82,9 @@ def limits_of(
     if not provider.has_key or provider.kind == "fake":
         return None
     said = settings.get(name, _USUAL)
-    row = table.get(name) or _of_vendor(provider, table)
+    row = _of_vendor(provider, table)
     if said.api in ("openai", "anthropic"):
-        row = row if row is not None and row.api == said.api else table[said.api]
+        row = _speaking(table.get(name), table[said.api])
     if row is None or said.api == "none" or row.api != provider.kind:
         return None
     return _overridden(name, row, said)
@@ -118,6 +119,14 @@ def day(text: str) -> datetime.date | None:
 def _of_vendor(provider: ProviderConfig, table: Mapping[str, BatchLimits]) -> BatchLimits | None:
     own = DEFAULT_BASE_URLS[provider.kind]
     return table.get(provider.kind) if provider.base_url.rstrip("/") in ("", own) else None
+
+
+def _speaking(row: BatchLimits | None, dialect: BatchLimits) -> BatchLimits:
+    """The row with what the dialect decides."""
+    if row is None or row.api == dialect.api:
+        return dialect
+    endpoints = row.endpoints or dialect.endpoints
+    return replace(row, api=dialect.api, endpoints=endpoints, reconcile=dialect.reconcile)
 
 
 def _overridden(name: str, row: BatchLimits, said: BatchApiConfig) -> BatchLimits:

@@ -16,7 +16,7 @@ class BatchApiConfig:
     """`[batch_api."NAME"]`: what the batch API of a provider takes; absent: as the table says."""
 
     api: Literal["table", "openai", "anthropic", "none"] = "table"
-    """Whose batch API it has; none: its jobs run on the ordinary path."""
+    """Whose batch API it has; table: its vendor's, at the vendor's own address; none: none."""
     as_of: str = ""
     """The day on which you looked, as 2026-11-12; `headgate check` warns after 180 days."""
     requests_max: Annotated[int | None, Bounds(1, 10_000_000)] = None

@@ -104,6 +104,9 @@ def close_pages(
     for shard in store.shards(lease.job_id):
         if shard.provider == LIVE:
             unanswered |= _close(store, lease, shard, sent)
+        else:
+            # A batch that did not bring them may have been billed for them.
+            unanswered.update(shard.detail.get(_UNANSWERED, ()))
     return frozenset(unanswered)
 
 

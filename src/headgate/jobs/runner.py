@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from headgate.clock import Clock, secret_bytes
 from headgate.core.client import Client
 from headgate.errors import HeadgateError, StoreError
 from headgate.jobs.base import JobStore
+from headgate.jobs.choosing import batches_of
 from headgate.jobs.disk import Disk
 from headgate.jobs.live import LiveLane, LiveSettings
 from headgate.jobs.model import BATCH, Job, Lease, Settled
@@ -46,32 +47,12 @@ _OPEN = frozenset({QUEUED, SHARDED, SUBMITTED})
 _GOES_ON, _CANCEL, _RESCUE, _STOP = "", "cancel", "rescue", "stop"
 
 
-class BatchLane(Protocol):
-    """`jobs.shards.BatchLane`: the provider's own batches."""
-
-    async def run(self, lease: Lease, job: Job) -> None: ...
-
-    async def cancel(self, lease: Lease, job: Job) -> None:
-        """Cancels at the provider, and returns when everything that was billed is booked and the
-        rest queued."""
-        ...
-
-
-class Batches(NamedTuple):
-    """How jobs go to the providers' batches, where they may."""
-
-    lane: BatchLane
-    choose: Callable[[Job, float], str]
-    """BATCH or LIVE, for a job at a time (wall clock)."""
-    rescue_s: Callable[[Job, float], float]
-    """When (wall clock) to take back what the provider has not finished; infinity: never."""
-
-
 class RunnerSettings(NamedTuple):
     """How jobs are worked on."""
 
     live: LiveSettings = LiveSettings()
     lease_s: float = LEASE_S
+    grace_s: float = GRACE_S
     owner: str = ""
     """In whose name jobs are claimed; "": in one that nobody else has. Whoever makes sure that one
     process at a time uses a name need not wait for the lease of one that was killed."""
@@ -86,11 +67,13 @@ class Runner:
 
     def __init__(
         self, runtime: Runtime, store: JobStore, clock: Clock, settings: RunnerSettings,
-        batches: Batches | None = None, client_of: Callable[[str], Client] | None = None,
+        client_of: Callable[[str], Client] | None = None,
     ) -> None:  # fmt: skip
         self._runtime, self._clock, self._settings = runtime, clock, settings
-        self._batches, self._client_of = batches, client_of
+        self._client_of = client_of
         self._disk = Disk(store)
+        concurrency = settings.live.concurrency
+        self._batches = batches_of(runtime, self._disk, clock, concurrency, client_of)
         self._stopping = asyncio.Event()
         self.owner = settings.owner or f"worker-{secret_bytes(8).hex()}"
 
@@ -150,11 +133,10 @@ class _Run:
         batches, outcome = self._runner._batches, _GOES_ON
         if job.cancel_asked_s is not None:
             outcome = _CANCEL
-        elif batches is not None and batches.choose(job, self._clock.wall()) == BATCH:
-            rescue_s = batches.rescue_s(job, self._clock.wall())
+        elif batches.choose(job, self._clock.wall()) == BATCH:
             lane = batches.lane.run(self._lease, job)
-            outcome = await self._watched(lane, rescue_s, _no_stop)
-        if batches is not None and outcome in (_CANCEL, _RESCUE):
+            outcome = await self._watched(lane, batches.rescue_s(job), _no_stop)
+        if outcome in (_CANCEL, _RESCUE):
             await self._kept(batches.lane.cancel(self._lease, job))
         if outcome in (_GOES_ON, _RESCUE):
             live = LiveLane(
@@ -180,7 +162,7 @@ class _Run:
             outcome = watch.result()
             stop()
             keep = asyncio.ensure_future(self._keep())
-            patience_s = 0.0 if stop is _no_stop else GRACE_S
+            patience_s = 0.0 if stop is _no_stop else self._runner._settings.grace_s
             await asyncio.wait([work, keep], timeout=patience_s, return_when=_FIRST)
             if work.done():
                 work.result()
@@ -199,9 +181,11 @@ class _Run:
                 return _CANCEL
             if self._clock.wall() >= rescue_s:
                 return _RESCUE
-            if self._clock.monotonic() - renewed_s >= self._lease_s / 3:
+            now_s = self._clock.monotonic()
+            if now_s - renewed_s >= self._lease_s / 3:
                 await self._renew()
-                renewed_s = self._clock.monotonic()
+                # From before: the lease is counted from somewhere during the renewal.
+                renewed_s = now_s
             try:
                 async with asyncio.timeout(min(LOOK_S, self._lease_s / 3)):
                     await self._runner._stopping.wait()

@@ -33,3 +33,7 @@ class JobsConfig:
     """A larger file is refused."""
     line_max_bytes: Annotated[Bytes, Bounds(1024, 100_000_000)] = 10_000_000
     """A file with a longer line is refused."""
+    stored_max_bytes: Annotated[Bytes, Bounds(0)] = 20_000_000_000
+    """What clients have uploaded takes no more together; one more upload is refused (507)."""
+    keep: Annotated[Seconds, Bounds(3600)] = 30 * 86_400.0
+    """Files of clients, and jobs of theirs that have ended, are deleted after so long."""

@@ -16,7 +16,7 @@ from headgate.jobs.disk import Disk
 from headgate.jobs.limits import BatchLimits
 from headgate.jobs.model import Item, Job, Settled
 from headgate.jobs.states import QUEUED
-from headgate.types import TARGET, Target
+from headgate.types import Target
 
 PAGE = 500
 PAGE_BYTES_MAX = 8_000_000
@@ -93,14 +93,13 @@ class Drafting:
                 yield Draft(group.target, group.items)
 
     def _target(self, question: Question, item: Item, shut: Collection[str]) -> Target | None:
-        """The first that has a batch API, None where none has: it is asked on the ordinary path."""
-        for route in question.plan.routes:
-            limits = self._limits.get(route.target.provider)
-            if route.role != TARGET or limits is None or route.target.provider in shut:
-                continue
-            if _bytes_of(item) <= limits.shard_bytes:
-                return route.target
-        return None
+        """Where it would go on the ordinary path, too; None where that one takes no batches of
+        it."""
+        target = question.plan.target
+        limits = self._limits.get(target.provider)
+        if limits is None or target.provider in shut or _bytes_of(item) > limits.shard_bytes:
+            return None
+        return target
 
     def _read(self, store: JobStore, after_line: int) -> list[tuple[Item, bytes]]:
         items = store.items(self._job.id, QUEUED, after_line, PAGE)

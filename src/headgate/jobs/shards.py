@@ -24,7 +24,8 @@ from headgate.jobs.disk import Disk
 from headgate.jobs.failpoints import reach
 from headgate.jobs.ids import shard_id, submit_token
 from headgate.jobs.limits import BatchLimits, limits_of, shipped
-from headgate.jobs.model import LIVE, Intent, Job, Lease, Shard
+from headgate.jobs.model import BATCH, LIVE, Intent, Job, Lease, Shard
+from headgate.jobs.plan import Pace, choose
 from headgate.jobs.shard_books import Books
 from headgate.jobs.shard_life import Life, Lives, Place
 from headgate.jobs.shard_plan import Draft, Drafting
@@ -68,6 +69,12 @@ class BatchLane:
             for name, provider in config.providers.items()
         }
         return {name: one for name, one in found.items() if one and one.takes(endpoint)}
+
+    def chosen(self, job: Job, now_s: float) -> dict[str, BatchLimits]:
+        """Those of them that are best for what is left of a job, at a wall-clock time."""
+        pace = Pace(self.runtime.config.batch.jobs.concurrency)
+        limits = self.limits(job.endpoint)
+        return {name: one for name, one in limits.items() if choose(job, one, now_s, pace) == BATCH}
 
     async def run(self, lease: Lease, job: Job) -> None:
         """Until nothing of the job is at a provider any more, and nothing that is queued can go
@@ -175,7 +182,8 @@ async def _open(lane: BatchLane, lease: Lease, job: Job, opened: AsyncExitStack)
         places[name] = Place(api, one, Books(lane.runtime, disk, asker, file, one))
     before: Counter[str] = asked_before(shards)
     lives = Lives(disk, lane.clock, lease, job, file, places, settings, before, set(), Counter())
-    drafting = Drafting(disk, job, file, asker, limits, settings.attempts_max)
+    chosen = lane.chosen(job, lane.clock.wall())
+    drafting = Drafting(disk, job, file, asker, chosen, settings.attempts_max)
     return _Run(lives, drafting, settings)
 
 

@@ -6,6 +6,7 @@ for the disk of who writes. What a method has returned from is on the disk (`syn
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,6 +18,7 @@ import apsw
 
 from headgate.clock import Clock
 from headgate.errors import ConfigError, Problem, StoreError
+from headgate.jobs.base import InUse
 from headgate.jobs.ids import file_id as new_file_id
 from headgate.jobs.model import (
     NOTHING_LEARNED,
@@ -33,12 +35,16 @@ from headgate.jobs.model import (
 )
 from headgate.jobs.states import CREATED, QUEUED
 from headgate.stores import jobs_items, jobs_rows, jobs_shards, jobs_spool
+from headgate.stores.database import closed_on_failure
 from headgate.stores.jobs_file import JOBS
 from headgate.stores.jobs_spool import STRAY_S, Spool
 from headgate.types import Usage
 
 RESULTS_AT_ONCE = 100
 """Rows of results that are in memory at a time."""
+_BUSY_MS = 15_000
+"""How long a write waits for other processes: one that makes or forgets a job of 50 000 lines takes
+up to a second, and several on a machine that has other things to do."""
 
 
 class JobsFile:
@@ -54,11 +60,11 @@ class JobsFile:
         self._clock = clock
         self._write_lock, self._read_lock = threading.Lock(), threading.Lock()
         self._writer = JOBS.open_checked(self.path)
-        try:
+        self._writer.set_busy_timeout(_BUSY_MS)
+        with closed_on_failure(self._writer):
             self._reader = JOBS.open_again(self.path)
-            self._spool = Spool(self.path.with_name(f"{self.path.name}-files"))
-        except OSError as problem:
-            raise ConfigError([Problem(JOBS.key, f"{self.path}-files: {problem}")]) from problem
+        with closed_on_failure(self._writer), closed_on_failure(self._reader):
+            self._spool = _spool_beside(self.path)
         self._sweep()
 
     # Files.
@@ -95,12 +101,17 @@ class JobsFile:
             self._spool.remove(file_id)
         return is_gone
 
+    def stored_bytes(self) -> int:
+        with self._reading() as connection:
+            return jobs_spool.stored_bytes(connection)
+
     # Jobs.
 
     def create(self, job: Job, items: Iterable[Line]) -> None:
         """A connection of its own, so that nobody waits while `items` are read."""
         connection = JOBS.open_again(self.path)
         try:
+            connection.set_busy_timeout(_BUSY_MS)
             jobs_rows.stage(connection, items)
             with self._write_lock, _transaction(connection):
                 number = jobs_rows.insert(connection, job)
@@ -139,6 +150,18 @@ class JobsFile:
     def remove(self, job_id: str, tenant: str) -> bool:
         with self._writing() as connection:
             return jobs_rows.remove(connection, job_id, tenant)
+
+    def forget_old(self, before_s: float, most: int = 500) -> int:
+        """Each by itself: nobody waits for the lock of all of them."""
+        with self._reading() as connection:
+            jobs = jobs_rows.ended_before(connection, before_s, most)
+            files = jobs_spool.older_than(connection, before_s, most)
+        for job_id, tenant in jobs:
+            self.remove(job_id, tenant)
+        for file_id, tenant in files:
+            with contextlib.suppress(InUse):
+                self.remove_file(file_id, tenant)
+        return len(jobs) + len(files)
 
     # Leases.
 
@@ -266,6 +289,13 @@ class JobsFile:
             yield
         except apsw.Error as problem:
             raise StoreError(f"{self.path}: {problem}") from problem
+
+
+def _spool_beside(path: Path) -> Spool:
+    try:
+        return Spool(path.with_name(f"{path.name}-files"))
+    except OSError as problem:
+        raise ConfigError([Problem(JOBS.key, f"{path}-files: {problem.strerror}")]) from problem
 
 
 @contextmanager

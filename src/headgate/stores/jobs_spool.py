@@ -23,6 +23,7 @@ from headgate.jobs.model import StoredFile
 STRAY_S = 86_400.0
 """After so long what has no row is a leftover of a crash."""
 _PART = ".part"
+_PAGE_BYTES = 4096
 
 
 class Spool:
@@ -139,6 +140,25 @@ def remove(connection: apsw.Connection, file_id: str, tenant: str) -> bool:
         raise InUse(f"{file_id} is read by {found[0][0]}, which has not ended")
     connection.execute("DELETE FROM file WHERE id = ? AND tenant = ?", (file_id, tenant))
     return bool(found)
+
+
+def older_than(connection: apsw.Connection, before_s: float, most: int) -> list[tuple[str, str]]:
+    """(id, tenant) of files of clients that are older, and that no unfinished job reads."""
+    found: Any = connection.execute(
+        "SELECT id, tenant FROM file WHERE created_s < ? AND tenant <> '' AND NOT EXISTS"
+        " (SELECT 1 FROM job WHERE input_file_id = file.id AND ended_s IS NULL)"
+        " ORDER BY number LIMIT ?",
+        (before_s, most),
+    ).fetchall()
+    return [(file_id, tenant) for file_id, tenant in found]
+
+
+def stored_bytes(connection: apsw.Connection) -> int:
+    """What all files take, each a page of the disk at least."""
+    found: Any = connection.execute(
+        "SELECT coalesce(sum(max(size_bytes, ?)), 0) FROM file", (_PAGE_BYTES,)
+    ).get
+    return int(found)
 
 
 def has(connection: apsw.Connection, file_id: str) -> bool:

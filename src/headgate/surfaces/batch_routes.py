@@ -63,7 +63,7 @@ class BatchRoutes:
         self._desk = desk
         settings = runtime.config.batch.jobs
         submission = Submission(runtime, desk)
-        files = Files(desk, settings.file_max_bytes)
+        files = Files(desk, settings)
         batches = Batches(desk, submission)
         messages = MessageBatches(desk, submission, settings)
         self.routes: dict[str, dict[str, Action]] = {

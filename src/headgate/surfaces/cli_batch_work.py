@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import signal
-import time
+import threading
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -59,11 +59,11 @@ def work(config: Config, store: JobStore, job_id: str) -> Worked:
 
 def wait(store: JobsFile, job_id: str) -> Job:
     """Waits until nobody works on a job any more, and tells how far it is meanwhile."""
-    job = _job(store, job_id)
+    job, pause = _job(store, job_id), threading.Event()
     with terminal.meter(job.total, _LABEL) as update:
         while not is_free(store.path, job_id):
             _tell(store, job_id, update)
-            time.sleep(_LOOK_S)
+            pause.wait(_LOOK_S)
     return _job(store, job_id)
 
 

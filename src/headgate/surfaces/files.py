@@ -14,12 +14,13 @@ from headgate.core.multipart import Form, boundary_of
 from headgate.errors import BadRequest
 from headgate.jobs.base import InUse, JobStore
 from headgate.jobs.model import Job, StoredFile
+from headgate.jobs.settings import JobsConfig
 from headgate.jobs.states import JOB_ENDS
 from headgate.surfaces.batch_asked import JSON_LINES, Asked, Streamed, page, unknown
 from headgate.surfaces.job_desk import Desk
 from headgate.surfaces.operations import Answer
 from headgate.surfaces.result_lines import GOOD, openai_line
-from headgate.surfaces.uploads import FORM_MAX_BYTES, FileInForm, Pieces
+from headgate.surfaces.uploads import FORM_MAX_BYTES, FileInForm, Pieces, room_for
 
 PURPOSE = "batch"
 LIST_MAX = 10_000
@@ -31,20 +32,22 @@ _JOB = "job_"
 
 
 class Files:
-    """Files of one tenant at a time. `file_max_bytes` is the most that one may have."""
+    """Files of one tenant at a time."""
 
-    def __init__(self, desk: Desk, file_max_bytes: int) -> None:
+    def __init__(self, desk: Desk, settings: JobsConfig) -> None:
         self._desk = desk
-        self._file_max_bytes = file_max_bytes
+        self._settings = settings
         self._sizes: dict[str, int] = {}
 
     async def create(self, asked: Asked) -> Answer:
         """Takes a file to the disk as it comes."""
-        form = Form(boundary_of(asked.content_type), self._file_max_bytes)
-        most_bytes = self._file_max_bytes + FORM_MAX_BYTES
+        file_max_bytes = self._settings.file_max_bytes
+        form = Form(boundary_of(asked.content_type), file_max_bytes)
+        most_bytes = file_max_bytes + FORM_MAX_BYTES
         pieces = Pieces(asked.receive, asked.head.announced_bytes, most_bytes)
 
         def keep(store: JobStore) -> StoredFile:
+            room_for(store, self._settings)
             sent = FileInForm(form, pieces, PURPOSE)
             name = sent.begin()
             return store.add_file(asked.tenant, PURPOSE, name, sent.content())

@@ -146,6 +146,7 @@ class Gateway:
         batches = BatchRoutes(runtime, self.desk, self.clients, self.readiness)
         serving = Serving(runtime, operations, batches)
         self.jobs.serve(serving)
+        runtime.checks.append(self.desk.problem)
         return serving
 
     async def _retire(self) -> None:

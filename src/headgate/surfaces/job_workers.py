@@ -28,6 +28,7 @@ from headgate.surfaces.job_desk import Desk
 AT_ONCE = 4
 """Jobs of one process; their lines share what calls leave over."""
 LOOK_S = 1.0
+SWEEP_EVERY_S = 600.0
 REST_S = 30.0
 """How long a job is left alone that could not be worked on."""
 
@@ -66,6 +67,7 @@ class JobWorkers:
         self._working: dict[str, _Working] = {}
         self._rests_until_s: dict[str, float] = {}
         self._following: asyncio.Task[None] | None = None
+        self._sweeps_at_s = 0.0
         self._is_draining = False
         self._has_failed = False
 
@@ -114,6 +116,7 @@ class JobWorkers:
             woken.clear()
             try:
                 await self._look()
+                await self._forget_old()
                 self._has_failed = False
             except HeadgateError as error:
                 if not self._has_failed:
@@ -140,6 +143,16 @@ class JobWorkers:
         for job in await self._desk.look(lambda store: _waiting(store, left, room)) or []:
             if not self._is_draining:
                 self._begin(job, self._serving)
+
+    async def _forget_old(self) -> None:
+        """Now and then what has been kept long enough goes."""
+        now_s = self._desk.clock.monotonic()
+        if now_s < self._sweeps_at_s or self._serving is None:
+            return
+        keep_s = self._serving.runtime.config.batch.jobs.keep
+        before_s = self._desk.clock.wall() - keep_s
+        await self._desk.look(lambda store: store.forget_old(before_s))
+        self._sweeps_at_s = now_s + SWEEP_EVERY_S
 
     def _has_lost_its_key(self, job: Job) -> bool:
         try:

@@ -34,7 +34,7 @@ from headgate.surfaces.job_desk import Desk
 from headgate.surfaces.operations import Answer
 from headgate.surfaces.result_lines import GOOD, anthropic_line
 from headgate.surfaces.submission import Submission, Wanted
-from headgate.surfaces.uploads import Pieces, items_in
+from headgate.surfaces.uploads import Pieces, items_in, room_for
 
 DIALECT = "anthropic"
 ENDPOINT = "/v1/messages"
@@ -66,6 +66,7 @@ class MessageBatches:
         pieces = Pieces(asked.receive, asked.head.announced_bytes, most_bytes)
 
         def keep(store: JobStore) -> StoredFile:
+            room_for(store, self._settings)
             lines = _lines(items_in(pieces, items))
             return store.add_file(_beside(asked.tenant), PURPOSE, "requests.jsonl", lines)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hashlib import sha256
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -67,10 +67,16 @@ def _anthropic_error(settled: Settled) -> msgspec.Raw:
     return _on_one_line(settled.body)
 
 
-class _Error(msgspec.Struct, tag_field="type", tag="error"):
+class _Said(msgspec.Struct):
+    type: str
+    message: str
+
+
+class _Error(msgspec.Struct):
     """What every error of Anthropic's has."""
 
-    error: dict[str, Any]
+    type: Literal["error"]
+    error: _Said
 
 
 def _why(settled: Settled) -> tuple[str, str]:

@@ -56,6 +56,9 @@ class Submission:
         said = ((name.decode(), value.decode("latin-1")) for name, value in head.behaviour)
         options = replace(
             wanted.options,
+            lane=self._settings.lane,
+            rescue=self._settings.rescue,
+            resubmit=self._settings.resubmit,
             client="" if head.client is None else head.client.id,
             headers=tuple(said),
         )

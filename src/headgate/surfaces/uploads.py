@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from headgate.core.json_items import Items
 from headgate.core.multipart import Form
 from headgate.errors import BadRequest
+from headgate.jobs.base import JobStore
+from headgate.jobs.settings import JobsConfig
 from headgate.surfaces.receiving import Receive
 
 FORM_MAX_BYTES = 100_000
@@ -97,6 +99,16 @@ def items_in(pieces: Pieces, items: Items) -> Iterator[bytes]:
     for piece in pieces:
         yield from items.feed(piece)
     items.end()
+
+
+def room_for(store: JobStore, settings: JobsConfig) -> None:
+    """Raises BadRequest (507) where clients have uploaded as much as they may together."""
+    if store.stored_bytes() >= settings.stored_max_bytes:
+        raise BadRequest(
+            "no more files are kept here (batch.jobs.stored_max_bytes): delete some",
+            status=507,
+            code="storage_full",
+        )
 
 
 def too_large(most_bytes: int) -> BadRequest:
