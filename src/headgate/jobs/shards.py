@@ -74,9 +74,7 @@ class BatchLane:
         """Those of them that are best for what is left of a job, at a wall-clock time."""
         pace = Pace(self.runtime.config.batch.jobs.concurrency)
         limits = self.limits(job.endpoint)
-        return {
-            name: one for name, one in limits.items() if choose(job, one, now_s, pace) == BATCH
-        }
+        return {name: one for name, one in limits.items() if choose(job, one, now_s, pace) == BATCH}
 
     async def run(self, lease: Lease, job: Job) -> None:
         """Until nothing of the job is at a provider any more, and nothing that is queued can go
@@ -135,9 +133,7 @@ class _Run:
                 await self._settle()
                 await self._room[draft.target.provider].acquire()
                 tasks.append(asyncio.ensure_future(self._send(draft)))
-                for task in tasks:
-                    if task.done():
-                        task.result()
+                _raise_failed(tasks)
             await self._settle()
             await _all(tasks)
         finally:
@@ -219,6 +215,12 @@ async def _all(tasks: Sequence[asyncio.Task[None]]) -> None:
     if tasks:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
         for task in done:
+            task.result()
+
+
+def _raise_failed(tasks: Sequence[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        if task.done():
             task.result()
 
 
