@@ -133,9 +133,7 @@ class _Run:
                 await self._settle()
                 await self._room[draft.target.provider].acquire()
                 tasks.append(asyncio.ensure_future(self._send(draft)))
-                for task in tasks:
-                    if task.done():
-                        task.result()
+                _raise_failed(tasks)
             await self._settle()
             await _all(tasks)
         finally:
@@ -217,6 +215,12 @@ async def _all(tasks: Sequence[asyncio.Task[None]]) -> None:
     if tasks:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
         for task in done:
+            task.result()
+
+
+def _raise_failed(tasks: Sequence[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        if task.done():
             task.result()
 
 
