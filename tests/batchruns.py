@@ -18,7 +18,7 @@ from jobbing import chat, line
 from programs import PROGRAM, Told, environment, forget_settings, until
 
 from headgate.clock import SystemClock
-from headgate.jobs.model import Job
+from headgate.jobs.model import Job, Shard
 from headgate.stores.jobs import JobsFile
 from headgate.testing import FaultServer
 
@@ -96,6 +96,13 @@ class Bench:
         (job,) = self.jobs()
         return job
 
+    def shards(self) -> list[Shard]:
+        """Of the only job, if it is there."""
+        if not self.jobs():
+            return []
+        with JobsFile(self.database, SystemClock()) as store:
+            return store.shards(self.job().id)
+
     def rows(self) -> list[dict[str, Any]]:
         """The output."""
         return [json.loads(text) for text in self.out.read_text().splitlines()]
@@ -119,13 +126,13 @@ class Bench:
 
 
 @contextmanager
-def here(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
+def here(folder: Path, monkeypatch: pytest.MonkeyPatch, more: str = "") -> Iterator[Bench]:
     """A bench in `folder`, which is where this process is, too; HEADGATE_CONFIG names its file."""
     forget_settings(monkeypatch)
     monkeypatch.chdir(folder)
     monkeypatch.setenv("HEADGATE_CONFIG", "headgate.toml")
     with FaultServer() as server:
-        bench = Bench(folder, server)
+        bench = Bench(folder, server, more)
         yield bench
         bench.close()
 

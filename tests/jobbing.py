@@ -86,15 +86,14 @@ class Shop:
 @asynccontextmanager
 async def shop(
     folder: Path, config: Config, clock: Clock | None = None, concurrency: int = 4,
-    runtime: Runtime | None = None,
+    runtime: Runtime | None = None, **settings: Any,
 ) -> AsyncIterator[Shop]:  # fmt: skip
     """Open in the running loop, which is the home of its runtime."""
     clock = clock or SystemClock()
     store = JobsFile(folder / "jobs.db", clock)
     used = runtime or Runtime(config)
     used.adopt(asyncio.get_running_loop())
-    settings = RunnerSettings(LiveSettings(concurrency))
-    runner = Runner(used, store, clock, settings)
+    runner = Runner(used, store, clock, RunnerSettings(LiveSettings(concurrency), **settings))
     try:
         yield Shop(store, used, runner, clock)
     finally:

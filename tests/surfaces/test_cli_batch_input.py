@@ -146,3 +146,17 @@ def test_a_vendor_without_a_key_is_not_asked(
     assert told.code == 2
     assert "in.jsonl:1: provider 'openai'" in told.err
     assert "set providers.openai.api_key" in told.err
+
+
+def test_batch_prices_are_not_asked_for_where_there_are_none(
+    bench: Bench, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bench.ask(1)
+    text = Path("headgate.toml").read_text()
+    Path("headgate.toml").write_text(text + '[batch_api."openai"]\napi = "none"\n')
+    told = run(capsys, "--lane", "batch")
+    assert told.code == 2
+    assert told.err.splitlines()[-1] == (
+        "--lane batch: model 'm': the provider has no batch API that headgate may use"
+    )
+    assert not bench.database.exists()

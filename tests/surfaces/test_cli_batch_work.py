@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from batchruns import Bench, batch, here
+from batchruns import IN_NANOS, OUT_NANOS, Bench, batch, here
 from programs import until
 
-from headgate.testing import Delay, Pause
+from headgate.testing import BatchCourse, Delay, Pause
 
 
 @pytest.fixture
@@ -99,3 +99,46 @@ def test_a_job_that_nobody_works_on_is_cancelled_here(bench: Bench) -> None:
     assert "cancelled: 3 cancelled" in told.stdout
     assert len(bench.rows()) == 3
     assert bench.server.calls == []
+
+
+BATCHED = '[batch_api."openai"]\napi = "openai"\npoll = 0.05\n'
+
+
+def test_at_the_providers_batch_api_it_costs_half(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with here(tmp_path, monkeypatch, BATCHED) as bench:
+        bench.ask(30)
+        done = bench.run("--lane", "batch")
+        assert done.returncode == 0, done.stderr
+        assert "m: batch: asked for" in done.stderr
+        rows = bench.rows()
+        assert [row["custom_id"] for row in rows] == [f"r{n}" for n in range(30)]
+        charged = bench.server.batch_charges()
+        assert sorted(one.custom_id for one in charged) == sorted({c.custom_id for c in charged})
+        full_nanos = sum(one.tokens_in * IN_NANOS + one.tokens_out * OUT_NANOS for one in charged)
+        job = bench.job()
+        assert (job.cost_nanos, job.saved_batch_nanos) == (full_nanos // 2, full_nanos // 2)
+        assert "saved by batch prices" in done.stdout
+        assert "batch   openai batch_" in done.stdout
+        assert bench.server.bill().requests == 0
+
+
+def test_ctrl_c_leaves_the_batches_at_the_provider_and_the_next_one_fetches_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with here(tmp_path, monkeypatch, BATCHED) as bench:
+        # It does not end before it was looked at many times.
+        bench.server.batch(BatchCourse(looks=60))
+        bench.ask(10)
+        begun = bench.begin("run", "in.jsonl", "--out", "out.jsonl", "--lane", "batch")
+        until(lambda: [one.state for one in bench.shards()] == ["polling"])
+        begun.interrupt()
+        assert begun.end() == 130
+        assert bench.job().counts == {"submitted": 10}
+        resumed = bench.call("resume", bench.job().id)
+        assert resumed.returncode == 0, resumed.stderr
+        assert len(bench.rows()) == 10
+        charged = bench.server.batch_charges()
+        assert len(charged) == 10
+        assert bench.job().at_risk_nanos == 0

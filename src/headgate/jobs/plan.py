@@ -1,5 +1,5 @@
-"""What is to be done with a job: where it runs, until when, for how much. Pure: times and prices are
-arguments. Which line goes into which batch is decided where lines are read (`shard_plan.py`).
+"""What is to be done with a job: where it runs, until when, for how much. Pure: times and prices
+are arguments. Which line goes into which batch is decided where lines are read (`shard_plan.py`).
 """
 
 from __future__ import annotations

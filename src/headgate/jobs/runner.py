@@ -52,6 +52,7 @@ class RunnerSettings(NamedTuple):
 
     live: LiveSettings = LiveSettings()
     lease_s: float = LEASE_S
+    grace_s: float = GRACE_S
     owner: str = ""
     """In whose name jobs are claimed; "": in one that nobody else has. Whoever makes sure that one
     process at a time uses a name need not wait for the lease of one that was killed."""
@@ -161,7 +162,7 @@ class _Run:
             outcome = watch.result()
             stop()
             keep = asyncio.ensure_future(self._keep())
-            patience_s = 0.0 if stop is _no_stop else GRACE_S
+            patience_s = 0.0 if stop is _no_stop else self._runner._settings.grace_s
             await asyncio.wait([work, keep], timeout=patience_s, return_when=_FIRST)
             if work.done():
                 work.result()
@@ -180,9 +181,11 @@ class _Run:
                 return _CANCEL
             if self._clock.wall() >= rescue_s:
                 return _RESCUE
-            if self._clock.monotonic() - renewed_s >= self._lease_s / 3:
+            now_s = self._clock.monotonic()
+            if now_s - renewed_s >= self._lease_s / 3:
                 await self._renew()
-                renewed_s = self._clock.monotonic()
+                # From before: the lease is counted from somewhere during the renewal.
+                renewed_s = now_s
             try:
                 async with asyncio.timeout(min(LOOK_S, self._lease_s / 3)):
                     await self._runner._stopping.wait()

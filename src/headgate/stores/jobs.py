@@ -35,12 +35,16 @@ from headgate.jobs.model import (
 )
 from headgate.jobs.states import CREATED, QUEUED
 from headgate.stores import jobs_items, jobs_rows, jobs_shards, jobs_spool
+from headgate.stores.database import closed_on_failure
 from headgate.stores.jobs_file import JOBS
 from headgate.stores.jobs_spool import STRAY_S, Spool
 from headgate.types import Usage
 
 RESULTS_AT_ONCE = 100
 """Rows of results that are in memory at a time."""
+_BUSY_MS = 15_000
+"""How long a write waits for other processes: one that makes or forgets a job of 50 000 lines takes
+up to a second, and several on a machine that has other things to do."""
 
 
 class JobsFile:
@@ -56,11 +60,11 @@ class JobsFile:
         self._clock = clock
         self._write_lock, self._read_lock = threading.Lock(), threading.Lock()
         self._writer = JOBS.open_checked(self.path)
-        try:
+        self._writer.set_busy_timeout(_BUSY_MS)
+        with closed_on_failure(self._writer):
             self._reader = JOBS.open_again(self.path)
-            self._spool = Spool(self.path.with_name(f"{self.path.name}-files"))
-        except OSError as problem:
-            raise ConfigError([Problem(JOBS.key, f"{self.path}-files: {problem}")]) from problem
+        with closed_on_failure(self._writer), closed_on_failure(self._reader):
+            self._spool = _spool_beside(self.path)
         self._sweep()
 
     # Files.
@@ -107,6 +111,7 @@ class JobsFile:
         """A connection of its own, so that nobody waits while `items` are read."""
         connection = JOBS.open_again(self.path)
         try:
+            connection.set_busy_timeout(_BUSY_MS)
             jobs_rows.stage(connection, items)
             with self._write_lock, _transaction(connection):
                 number = jobs_rows.insert(connection, job)
@@ -284,6 +289,13 @@ class JobsFile:
             yield
         except apsw.Error as problem:
             raise StoreError(f"{self.path}: {problem}") from problem
+
+
+def _spool_beside(path: Path) -> Spool:
+    try:
+        return Spool(path.with_name(f"{path.name}-files"))
+    except OSError as problem:
+        raise ConfigError([Problem(JOBS.key, f"{path}-files: {problem.strerror}")]) from problem
 
 
 @contextmanager

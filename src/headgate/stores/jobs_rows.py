@@ -14,18 +14,6 @@ from headgate.jobs.model import Job, JobOptions, Lease, Line, LineProblem, Settl
 from headgate.jobs.states import CANCELLING, JOB_ENDS
 from headgate.stores.jobs_schema import STAGED
 
-# The job's own row first: items, results and ledger rows go with their job only.
-_FORGET = """
-DELETE FROM job WHERE number = :job;
-DELETE FROM ledger WHERE job = :job;
-DELETE FROM result WHERE job = :job;
-DELETE FROM item WHERE job = :job;
-DELETE FROM shard WHERE job = :job;
-DELETE FROM tally WHERE job = :job;
-"""
-_FORGET_BODY = (
-    "DELETE FROM body WHERE number = ?1 AND NOT EXISTS (SELECT 1 FROM result WHERE body = ?1)"
-)
 _OPTIONS = msgspec.json.Decoder(JobOptions)
 _ERRORS = msgspec.json.Decoder(tuple[LineProblem, ...])
 
@@ -166,8 +154,17 @@ def remove(connection: apsw.Connection, job_id: str, tenant: str) -> bool:
     bodies = connection.execute(
         "SELECT DISTINCT body FROM result WHERE job = ? AND body IS NOT NULL", (number,)
     ).fetchall()
-    connection.execute(_FORGET, {"job": number})
-    connection.executemany(_FORGET_BODY, bodies)
+    # The job's own row first: items, results and ledger rows go with their job only.
+    connection.execute("DELETE FROM job WHERE number = ?", (number,))
+    connection.execute("DELETE FROM ledger WHERE job = ?", (number,))
+    connection.execute("DELETE FROM result WHERE job = ?", (number,))
+    connection.execute("DELETE FROM item WHERE job = ?", (number,))
+    connection.execute("DELETE FROM shard WHERE job = ?", (number,))
+    connection.execute("DELETE FROM tally WHERE job = ?", (number,))
+    connection.executemany(
+        "DELETE FROM body WHERE number = ?1 AND NOT EXISTS (SELECT 1 FROM result WHERE body = ?1)",
+        bodies,
+    )
     return True
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
@@ -23,6 +23,7 @@ from headgate.core.units import parse_duration
 from headgate.errors import ConfigError, Problem
 from headgate.jobs.failpoints import reach
 from headgate.jobs.model import LIVE, Job, JobOptions
+from headgate.jobs.plan import Choice
 from headgate.jobs.states import CANCELLING, JOB_CANCELLED, JOB_ENDS
 from headgate.stores.jobs import JobsFile
 from headgate.surfaces import cli_batch_output as output
@@ -90,15 +91,21 @@ def run(
         out=str(place), window=deadline or f"{deadline_s:g}s",
     )  # fmt: skip
     found = _found_good(file, settings)
+    planner = Planner(settings, SystemClock())
     if dry_run:
-        parts = Planner(settings, SystemClock()).plan(found.checked, options, deadline_s)
+        parts = planner.plan(found.checked, options, deadline_s)
         _tell_plan(found, parts, as_json=as_json)
         return
+    choices = planner.choices(found.checked, options, deadline_s)
+    if lane is Lane.BATCH:
+        _check_batch(choices)
     reach("validated")
     with _opened(settings) as store:
         job = found.create(store, options, deadline_s)
         reach("committed")
         terminal.warn(f"{job.id}: {found.count:,} lines, {found.different:,} different")
+        for model, chosen in choices.items():
+            terminal.warn(f"{model}: {chosen.lane}: {chosen.reason}")
         _work(settings, store, job, config, as_json=as_json)
 
 
@@ -181,6 +188,13 @@ def _tell_one(store: JobsFile, job: Job, *, as_json: bool) -> None:
         return
     for line in shown.detail(job, usage, shards):
         terminal.say(line)
+
+
+def _check_batch(choices: Mapping[str, Choice]) -> None:
+    """Who wants batch prices does not want to pay others without being asked."""
+    for model, chosen in choices.items():
+        if chosen.lane != Lane.BATCH:
+            raise ConfigError([Problem("--lane batch", f"model {model!r}: {chosen.reason}")])
 
 
 def _tell_plan(found: Input, parts: list[Part], *, as_json: bool) -> None:

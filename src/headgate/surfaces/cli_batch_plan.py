@@ -45,23 +45,38 @@ class Planner:
         self._prices = Prices(config, clock=clock, uses_list=True)
         self._table = shipped()
 
+    def choices(
+        self, checked: Checked, options: JobOptions, deadline_s: float
+    ) -> dict[str, Choice]:
+        """The lane of each model."""
+        job = self._job(checked, options, deadline_s)
+        return {model: self._choice(job, self._target(job, model)) for model in checked.loads}
+
     def plan(self, checked: Checked, options: JobOptions, deadline_s: float) -> list[Part]:
         """A part for each model. May wait for the table of prices."""
-        now_s = self._clock.wall()
-        job = Job("", "", checked.endpoint, "", now_s, now_s + deadline_s, options=options)
+        job = self._job(checked, options, deadline_s)
         return [self._part(job, model, load) for model, load in checked.loads.items()]
 
-    def _part(self, job: Job, model: str, load: Load) -> Part:
+    def _job(self, checked: Checked, options: JobOptions, deadline_s: float) -> Job:
+        now_s = self._clock.wall()
+        return Job("", "", checked.endpoint, "", now_s, now_s + deadline_s, options=options)
+
+    def _target(self, job: Job, model: str) -> Target:
         _, routes = self._admission.resolve(model, OPERATIONS[job.endpoint])
-        target = routes[0].target
+        return routes[0].target
+
+    def _choice(self, job: Job, target: Target) -> Choice:
+        pace = Pace(self._config.batch.jobs.concurrency)
+        return choice(job, self._limits(target), job.created_s, pace)
+
+    def _part(self, job: Job, model: str, load: Load) -> Part:
+        target = self._target(job, model)
         limits = self._limits(target)
 
         def price(_: str, batch: bool) -> Price | None:
             return self._prices.resolve(target.provider, target.model, batch=batch)
 
-        pace = Pace(self._config.batch.jobs.concurrency)
-        chosen = choice(job, limits, job.created_s, pace)
-        batches = 0
+        chosen, batches = self._choice(job, target), 0
         if limits is not None and chosen.lane == BATCH:
             batches = shard_count({model: load}, limits)
         return Part(model, target.name, chosen, estimate({model: load}, price, limits), batches)
