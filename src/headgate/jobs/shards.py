@@ -15,7 +15,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 from headgate.clock import Clock
 from headgate.core.client import Client
-from headgate.errors import StoreError
+from headgate.errors import SpendExhausted, StoreError, Unpriced
 from headgate.jobs.apis.asking import Patience
 from headgate.jobs.apis.base import BatchApi
 from headgate.jobs.apis.opening import open_api
@@ -141,9 +141,14 @@ class _Run:
         return bool(tasks)
 
     async def _send(self, draft: Draft) -> None:
+        lives, provider = self._lives, draft.target.provider
         try:
-            if draft.target.provider not in self._lives.shut:
-                await Life(self._lives, await self._intend(draft)).begin()
+            if provider not in lives.shut:
+                async with lives.places[provider].books.reserved(draft.target, draft.items):
+                    await Life(lives, await self._intend(draft)).begin()
+        except (SpendExhausted, Unpriced):
+            # The ordinary path says so of each line.
+            lives.shut.add(provider)
         finally:
             self._room[draft.target.provider].release()
 
@@ -177,7 +182,8 @@ async def _open(lane: BatchLane, lease: Lease, job: Job, opened: AsyncExitStack)
     for name, one in limits.items():
         api = _api(lane, job, name, one)
         opened.push_async_callback(api.aclose)
-        places[name] = Place(api, one, Books(lane.runtime, disk, asker, file, one))
+        purse = None if client is None else client.purse
+        places[name] = Place(api, one, Books(lane.runtime, disk, asker, file, one, purse))
     before: Counter[str] = asked_before(shards)
     lives = Lives(disk, lane.clock, lease, job, file, places, settings, before, set(), Counter())
     chosen = lane.chosen(job, lane.clock.wall())
