@@ -277,3 +277,45 @@ def test_lanes_of_a_provider_with_the_same_limits_go_on() -> None:
         assert after.get("t", "m", b"", 0.0) is None, "no such provider: no limit"
 
     run(scene())
+
+
+def test_what_can_wait_leaves_half_of_the_places_and_gives_way_to_who_waits() -> None:
+    async def scene() -> None:
+        places = ConcurrencySettings(limit_start=4, limit_max=4)
+        lane = Lane(places, LineSettings(), RateSettings(), LoopClock())
+        slots = [await lane.enter(1.0)]
+        assert [lane.has_spare(begun, 0.0) for begun in (0, 1, 2, 3)] == [True, True, False, False]
+        slots.append(await lane.enter(1.0))
+        assert not lane.has_spare(0, 0.0)
+        slots += [await lane.enter(1.0), await lane.enter(1.0)]
+        waiting = asyncio.ensure_future(lane.enter(60.0))
+        await asyncio.sleep(0)
+        lane.leave(slots.pop(), GOOD)
+        lane.leave(slots.pop(), GOOD)
+        slots.append(await waiting)
+        for slot in slots:
+            lane.leave(slot, GOOD)
+        assert lane.has_spare(0, 0.0)
+
+    run(scene())
+
+
+def test_what_can_wait_leaves_half_of_a_minutes_rate() -> None:
+    async def scene() -> None:
+        lanes = some_lanes(p=10)
+        assert lanes.has_spare("nobody", "m", 1000, 0.0), "no such provider: no limit"
+        # Before anybody has asked there is no lane, and its limit is known all the same.
+        assert lanes.has_spare("p", "m", 9, 0.0)
+        assert not lanes.has_spare("p", "m", 10, 0.0)
+        lane = lanes.get("p", "m", b"key", 0.0)
+        assert lane is not None
+        for _ in range(5):
+            assert lanes.has_spare("p", "m", 0, 0.0)
+            lane.rate.reserve(0, 0.0)
+        assert lanes.has_spare("p", "m", 0, 0.0), "exactly half is left"
+        lane.rate.reserve(0, 0.0)
+        assert not lanes.has_spare("p", "m", 0, 0.0)
+        assert lanes.has_spare("p", "another model", 0, 0.0)
+        assert lanes.has_spare("p", "m", 0, 6.0), "one comes back in six seconds"
+
+    run(scene())

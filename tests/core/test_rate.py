@@ -187,3 +187,13 @@ def test_a_setting_out_of_its_range_is_refused(key: str, value: Any, wanted: str
     with pytest.raises(ConfigError) as caught:
         RateSettings(**{key: value})
     assert str(caught.value) == f"{key}: must be {wanted}, got {value!r}"
+
+
+def test_there_is_room_for_what_can_wait_while_half_of_every_burst_is_left() -> None:
+    rate = Rate(RateSettings(requests_per_min=10, tokens_per_min=1000), 0.0)
+    rate.reserve(500, 0.0)
+    assert rate.has_spare(0.0)
+    rate.reserve(1, 0.0)
+    assert not rate.has_spare(0.0)
+    assert rate.has_spare(60.0)
+    assert Rate(RateSettings(), 0.0).has_spare(0.0)

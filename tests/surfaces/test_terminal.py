@@ -6,6 +6,7 @@ import io
 import json
 import os
 import pty
+import re
 import subprocess
 import sys
 
@@ -142,6 +143,17 @@ def test_progress_is_at_most_ten_plain_lines_where_there_is_no_terminal(
     assert len(lines) <= 10
 
 
+def test_a_meter_says_something_beside_each_tenth(capsys: Captured) -> None:
+    with terminal.meter(100, "asking") as update:
+        for done in (0, 0, 5, 12, 13, 40, 99, 100, 100):
+            update(done, f"{done} cents\x07")
+    out, remarks = capsys.readouterr()
+    assert out == ""
+    assert remarks.splitlines() == [
+        f"asking: {done}/100, {done} cents\\x07" for done in (0, 12, 40, 99, 100)
+    ]
+
+
 def on_a_terminal(script: str, **environment: str) -> str:
     """What a program draws on a terminal of its own, 80 columns wide."""
     leader, follower = pty.openpty()
@@ -180,6 +192,18 @@ def test_a_terminal_gets_a_bar() -> None:
     assert "\x1b[38;5" in drawn
 
 
+def test_a_meter_on_a_terminal_fits_into_80_columns() -> None:
+    script = (
+        "with terminal.meter(10_000, 'asking') as update:\n"
+        "    update(2_000, '3 failed, 1,234,567 tokens, $1.23')"
+    )
+    drawn = on_a_terminal(script)
+    assert "2000/10000" in drawn
+    assert "3 failed, 1,234,567 tokens, $1.23" in drawn
+    for line in re.split(r"[\r\n]", re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", drawn)):
+        assert len(line) <= 80, line
+
+
 def colours(drawn: str) -> list[str]:
     return [part for part in drawn.split("\x1b[")[1:] if part.startswith(("3", "38;", "9"))]
 
@@ -189,8 +213,9 @@ def colours(drawn: str) -> list[str]:
     [
         "terminal.table('t', ('a',), [('b',)])",
         "with terminal.progress(1, 'a') as bar:\n    bar.advance()",
+        "with terminal.meter(1, 'a') as update:\n    update(1, 'b')",
     ],
-    ids=["table", "progress"],
+    ids=["table", "progress", "meter"],
 )
 def test_no_color_is_obeyed(script: str) -> None:
     assert colours(on_a_terminal(script, NO_COLOR="1")) == []
