@@ -15,7 +15,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 from headgate.clock import Clock
 from headgate.core.client import Client
-from headgate.errors import StoreError
+from headgate.errors import HeadgateError, StoreError
 from headgate.jobs.apis.asking import Patience
 from headgate.jobs.apis.base import BatchApi
 from headgate.jobs.apis.opening import open_api
@@ -89,7 +89,8 @@ class BatchLane:
 
     async def _work(self, lease: Lease, job: Job, *, is_cancelling: bool) -> None:
         async with AsyncExitStack() as opened:
-            run = await _open(self, lease, job, opened)
+            client = _client(self, job, may_have_ended=is_cancelling)
+            run = await _open(self, lease, job, client, opened)
             await run.resume(is_cancelling=is_cancelling)
             if not is_cancelling:
                 await run.submit()
@@ -165,13 +166,25 @@ class _Run:
             await lives.disk.do(lambda store: store.settle(lives.lease, settled))
 
 
-async def _open(lane: BatchLane, lease: Lease, job: Job, opened: AsyncExitStack) -> _Run:
+def _client(lane: BatchLane, job: Job, *, may_have_ended: bool) -> Client | None:
+    """By whose key the job is asked. One that has ended asks nothing any more: what it has asked is
+    brought to its end without it."""
+    if not job.options.client or lane.client_of is None:
+        return None
+    try:
+        return lane.client_of(job.options.client)
+    except HeadgateError:
+        if may_have_ended:
+            return None
+        raise
+
+
+async def _open(
+    lane: BatchLane, lease: Lease, job: Job, client: Client | None, opened: AsyncExitStack
+) -> _Run:
     disk, settings = lane.disk, lane.settings
     file = await disk.do(lambda store: _input(store, job))
     opened.callback(file.close)
-    client = None
-    if job.options.client and lane.client_of is not None:
-        client = lane.client_of(job.options.client)
     asker = Asker(lane.runtime, job, client)
     limits = lane.limits(job.endpoint)
     shards = await disk.do(lambda store: store.shards(job.id))
