@@ -118,7 +118,7 @@ ROOMS = {
     "jobs.apis": "jobs.apis providers.wire providers.wire_client providers.http "
     "providers.settings core types errors clock",
     "jobs.shard": "jobs runtime core stream types errors clock",
-    "jobs.shards": "jobs runtime core errors clock",
+    "jobs.shards": "jobs providers.settings runtime core errors clock",
     "jobs.choosing": "jobs runtime core clock",
     "jobs.runner": "jobs runtime core errors clock",
     # What is counted, over all workers: they share a file of their own.
