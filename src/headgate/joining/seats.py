@@ -35,6 +35,6 @@ class Seat:
         self.joins = True
         """Whether it may go upstream with inputs of other calls."""
         self.is_absent = False
-        """No tier has it: it was looked for."""
+        """The slower tier does not have it: it was looked for."""
         self.is_in_company = False
         """It has gone upstream together with inputs of other calls."""
