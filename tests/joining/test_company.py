@@ -13,7 +13,7 @@ from virtualtime import run
 
 from headgate.errors import UpstreamGarbled
 from headgate.joining.company import Joint, Member, Mixing, place_of, seated
-from headgate.joining.seats import Seat
+from headgate.joining.seats import Party, Seat
 from headgate.stream import Chunks, Whole
 from headgate.types import Call, Invocation, Reply, Service
 
@@ -199,3 +199,23 @@ def test_each_part_is_a_reply_of_its_own_with_its_own_tokens() -> None:
 
 def judged(below: Service) -> Service:
     return below
+
+
+def test_the_bytes_of_a_call_go_on_only_where_its_inputs_stand_in_their_order() -> None:
+    async def act(scene: Scene) -> None:
+        call = scene.call(["a", "b"])
+        for order in ([0, 1], [1, 0]):
+            party = Party()
+            party.size = 2
+            seats = [Seat(party, b'"a"', 1), Seat(party, b'"b"', 1)]
+            for place, seat in enumerate(seats):
+                seat.place = place
+            group = members(*(replace(call, seat=seats[place]) for place in order))
+            await Joint(scene.upstream, [group]).start()
+            for place, member in zip(order, group, strict=True):
+                vector = content_of(member.answer.result())["data"][0]["embedding"]
+                assert vector == vector_of("ab"[place])
+        bodies = [asked.request.body for asked in scene.upstream.calls]  # type: ignore[union-attr]
+        assert (bodies[0] == call.request.body, bodies[1] == call.request.body) == (True, False)
+
+    in_scene(act)

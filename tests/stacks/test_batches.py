@@ -240,3 +240,19 @@ def test_what_is_no_embeddings_call_passes_without_a_frame() -> None:
         assert call.inputs is None
 
     play(act)
+
+
+@pytest.mark.parametrize("ticks", range(12))
+def test_an_answer_that_comes_while_a_list_is_looked_for_is_not_asked_for_again(ticks: int) -> None:
+    """Whether it is stored, or still under way, there is no moment between the two."""
+
+    async def act(scene: Scene) -> None:
+        scene.upstream.took_s = -0.001
+        single = scene.begin("a")
+        for _ in range(ticks):
+            await asyncio.sleep(0)
+        assert await scene.ask(["b", "a"]) == vectors_of(["b", "a"])
+        await single
+
+    asked = [text for texts in play(act).upstream.asked for text in texts]
+    assert sorted(asked) == ["a", "b"]

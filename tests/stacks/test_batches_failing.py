@@ -248,3 +248,36 @@ def answered(given: Any, end: Any) -> None:
     else:
         errors = (UpstreamTimeout, UpstreamGarbled, asyncio.CancelledError)
         assert isinstance(end, (Reply, *errors)), repr(end)
+
+
+def test_a_stored_answer_that_is_none_to_one_input_is_asked_for_again() -> None:
+    def doubled(listed: list[Any], answer: dict[str, Any]) -> dict[str, Any]:
+        if listed == ["odd"]:
+            answer["data"] *= 2
+        return answer
+
+    async def act(scene: Scene) -> None:
+        scene.upstream.spoil = doubled
+        odd = content_of(await scene.reply(scene.call("odd")))
+        assert len(odd["data"]) == 2, "what a provider says to one input alone goes on as it is"
+        for _ in range(2):
+            assert await scene.ask(["a", "odd"]) == vectors_of(["a", "odd"])
+        assert await scene.ask("odd") == vectors_of(["odd"])
+
+    scene = play(act)
+    assert [sorted(asked) for asked in scene.upstream.asked] == [["odd"], ["a", "odd"]]
+    scene.adds_up()
+
+
+def test_a_vector_without_an_index_is_enough_for_one_input() -> None:
+    def bare(listed: list[Any], answer: dict[str, Any]) -> dict[str, Any]:
+        if len(listed) == 1:
+            del answer["data"][0]["index"]
+        return answer
+
+    async def act(scene: Scene) -> None:
+        scene.upstream.spoil = bare
+        await scene.reply(scene.call("a"))
+        assert await scene.ask(["a", "b", "c"]) == vectors_of(["a", "b", "c"])
+
+    assert play(act).upstream.asked == [["a"], ["b", "c"]]

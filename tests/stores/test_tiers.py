@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from stores.samples import SCOPE, entry_of, key_of
 
 from headgate.core.fingerprint import shape_key
+from headgate.joining.seats import Seat
 from headgate.stores.memory import MemoryStore
 from headgate.stores.sqlite import SqliteStore
 from headgate.stores.tiers import Tiers
@@ -214,3 +216,15 @@ def test_without_a_slower_tier_many_are_looked_for_in_memory_alone() -> None:
     tiers.put(entry_of(1))
     assert asyncio.run(tiers.find_all(calls_of([1, 2]))) == {key_of(1): entry_of(1)}
     assert asyncio.run(tiers.find_all([])) == {}
+
+
+def test_what_is_known_to_be_absent_below_is_looked_for_in_memory_alone(scene: Scene) -> None:
+    scene.tiers.put(entry_of(1))
+    scene.disk.flush()
+    scene.forget()
+    seat = Seat()
+    (call,) = (replace(one, seat=seat) for one in calls_of([1]))
+    seat.is_absent = True
+    assert asyncio.run(scene.tiers.find(call)) is None
+    assert asyncio.run(scene.tiers.find(call, stale_s=1.0)) is not None, "a stale one would do"
+    assert asyncio.run(scene.tiers.find(call)) is not None, "it came into memory meanwhile"

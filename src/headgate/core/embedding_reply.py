@@ -47,7 +47,9 @@ def taken_apart(content: bytes, weights: Sequence[int]) -> list[Piece]:
         usage = _decode_usage(frame.get("usage", _NULL))
         # Their places in the frame stay: what is put together has the order that it came in.
         frame |= {name: _NULL for name in ("data", "usage") if name in frame}
-        places = [_decode_index(item["index"]) for item in items]
+        # One vector for one input is its own, whatever number it has.
+        is_one = len(items) == len(weights) == 1
+        places = [0] if is_one else [_decode_index(item["index"]) for item in items]
     except (*UNREADABLE, KeyError) as error:
         raise Mismatch("no list of vectors with an index each") from error
     if sorted(places) != list(range(len(weights))):

@@ -151,7 +151,8 @@ class Joint:
         first, members = self._members[0].call, self._members
         party, request = first.seat.party, _request(first)
         is_whole = len(self._groups) == 1 and len(members) == (1 if party is None else party.size)
-        if not (is_whole and len(members) == first.inputs.count):
+        in_order = [member.call.seat.place for member in members]
+        if not (is_whole and in_order == list(range(first.inputs.count))):
             body = joint_body(request.body, [member.call.seat.written for member in members])
             request = _rewritten(request, body, has_name=len(self._groups) == 1)
         call = replace(first, request=request, seat=None)

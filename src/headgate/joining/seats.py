@@ -24,17 +24,21 @@ class Party:
 class Seat:
     """One input. `written` is its JSON, empty where the body of its call says it: it is alone."""
 
-    __slots__ = ("is_absent", "is_in_company", "joins", "party", "terms", "tokens", "written")
+    __slots__ = (
+        "is_absent", "is_in_company", "joins", "party", "place", "terms", "tokens", "written",
+    )  # fmt: skip
 
     def __init__(self, party: Party | None = None, written: bytes = b"", tokens: int = 0) -> None:
         self.party = party
         self.written = written
         self.tokens = tokens
+        self.place = 0
+        """Which of the inputs of its call it is."""
         self.terms = b""
         """Everything in the body but the input."""
         self.joins = True
         """Whether it may go upstream with inputs of other calls."""
         self.is_absent = False
-        """No tier has it: it was looked for."""
+        """The slower tier does not have it: it was looked for."""
         self.is_in_company = False
         """It has gone upstream together with inputs of other calls."""

@@ -59,7 +59,7 @@ class _Parting:
         party = Party()
         keys, parts = self._parted(call, known, party)
         replies = await self._stored(call, parts)
-        absent = [part for part in parts if part.key not in replies]
+        absent = [self._asking(part) for part in parts if part.key not in replies]
         party.size, party.tokens = len(absent), sum(part.seat.tokens for part in absent)
         replies |= await _all(self._below, absent)
         in_order = [replies[key] for key in keys]
@@ -74,21 +74,27 @@ class _Parting:
         terms = canonical(asked.rest) + (b"t" if asked.is_text else b"n")
         found = keys_of(asked, call.model, known.prefix, self._ignored)
         parts: dict[bytes, Call] = {}
-        for item, (key, written) in zip(asked.inputs, found, strict=True):
+        for place, (item, (key, written)) in enumerate(zip(asked.inputs, found, strict=True)):
             if key not in parts:
                 seat = Seat(party, written, tokens_of(item))
-                seat.terms, seat.joins = terms, has_company(item)
+                seat.place, seat.terms, seat.joins = place, terms, has_company(item)
                 parts[key] = replace(call, key=key, seat=seat)
         return [key for key, _ in found], list(parts.values())
+
+    def _asking(self, part: Call) -> Call:
+        """As it is asked for: past the cache where that holds something that is no answer to it."""
+        if part.seat.is_absent:
+            return part
+        return replace(part, controls=replace(part.controls, may_read=False))
 
     async def _stored(self, call: Call, parts: Sequence[Call]) -> dict[bytes, Reply]:
         if not call.controls.may_read or call.bypass:
             return {}
         entries = await self._tiers.find_all(parts)
         now_s = self._clock.epoch()
-        found = {key: _hit(entry, now_s) for key, entry in entries.items()}
         for part in parts:
-            part.seat.is_absent = found.get(part.key) is None
+            part.seat.is_absent = part.key not in entries
+        found = {key: _hit(entry, now_s) for key, entry in entries.items()}
         return {key: hit for key, hit in found.items() if hit is not None}
 
 

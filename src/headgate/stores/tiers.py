@@ -36,7 +36,7 @@ class Tiers:
     async def find(self, call: Call, stale_s: float = 0.0) -> Entry | None:
         """An entry of any tier that is fresh, or past its time by at most `stale_s`; memory once
         more at the end, as it may have come meanwhile."""
-        if self.below is None:
+        if self.below is None or (_is_known_absent(call) and not stale_s):
             return self._in_memory(call, stale_s)
         self._begin_to_follow()
         return (
@@ -158,3 +158,10 @@ class Tiers:
         if generation == self.generation:
             self.memory.put(entry, now_s)
         return entry
+
+
+def _is_known_absent(call: Call) -> bool:
+    """Whether the slower tier was looked at for it: memory is looked at again all the same, as its
+    answer may have come meanwhile, and a call under way is joined in the same moment or not at all.
+    """
+    return call.seat is not None and bool(call.seat.is_absent)
