@@ -60,11 +60,18 @@ class _Parting:
         keys, parts = self._parted(call, known, party)
         replies = await self._stored(call, parts)
         absent = [part for part in parts if part.key not in replies]
-        party.size, party.tokens = len(absent), sum(part.seat.tokens for part in absent)
+        party.keys = frozenset([part.key for part in absent])
+        party.tokens = sum(part.seat.tokens for part in absent)
         replies |= await _all(self._below, absent)
         in_order = [replies[key] for key in keys]
         failed = next((reply for reply in in_order if reply.status >= _FAILS), None)
-        return failed or whole_of_parts(call, keys, in_order)
+        return failed or whole_of_parts(call, keys, in_order) or await self._again(call)
+
+    async def _again(self, call: Call) -> Reply:
+        """All of it in one request: vectors of two models are no answer, though each is one."""
+        if call.account is not None:
+            call.account.disused()
+        return await self._below(call)
 
     def _parted(self, call: Call, known: Inputs, party: Party) -> tuple[list[bytes], list[Call]]:
         """The key of each input, and a call for each that differs from those before it."""
