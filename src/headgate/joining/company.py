@@ -151,7 +151,7 @@ class Joint:
                 for half in halves
             )
         elif reply.status >= _FAILS:
-            self._tell_all(reply)
+            await self._tell_all(reply)
         else:
             await self._hand_out(reply)
 
@@ -186,12 +186,13 @@ class Joint:
         await asyncio.wait([half.start() for half in halves])
         return halves
 
-    def _tell_all(self, reply: Reply) -> None:
+    async def _tell_all(self, reply: Reply) -> None:
         body = reply.body
         if len(self._members) == 1:
             self._members[0].tell(reply)
             return
         if not isinstance(body, Whole):
+            await body.aclose()
             raise UpstreamGarbled(f"status {reply.status} came as a stream to several inputs")
         for member in self._members:
             member.tell(replace(reply, body=Whole(body.content)))
@@ -209,6 +210,7 @@ class Joint:
             pieces = taken_apart(body.content, weights)
         except Mismatch as error:
             self.cannot_be_shared = len(self._groups) > 1
+            await body.aclose()
             raise UpstreamGarbled(f"the provider's answer to several inputs: {error}") from None
         usages = usage_parts(reply.usage, weights)
         for number, (member, piece, usage) in enumerate(zip(members, pieces, usages, strict=True)):

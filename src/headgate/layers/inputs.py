@@ -17,6 +17,7 @@ from headgate.core.canonical import canonical
 from headgate.core.embedding_inputs import Inputs, asked_in, has_company, keys_of, tokens_of
 from headgate.core.embedding_reply import piece_in
 from headgate.core.freshness import age_s
+from headgate.errors import UpstreamGarbled
 from headgate.joining.parts import Part, whole_of_parts
 from headgate.joining.seats import Party, Seat
 from headgate.stores.tiers import Tiers
@@ -65,7 +66,13 @@ class _Parting:
         replies |= await _all(self._below, absent)
         in_order = [replies[key] for key in keys]
         failed = next((reply for reply in in_order if reply.status >= _FAILS), None)
-        return failed or whole_of_parts(call, keys, in_order) or await self._again(call)
+        try:
+            return failed or whole_of_parts(call, keys, in_order) or await self._again(call)
+        except UpstreamGarbled:
+            # One that is no vector may be a stream, which holds a place.
+            for reply in in_order:
+                await reply.body.aclose()
+            raise
 
     async def _again(self, call: Call) -> Reply:
         """All of it in one request: vectors of two models are no answer, though each is one."""
