@@ -101,6 +101,10 @@ class Account:
         like = (_kind(origin) or AVOIDED_FOLLOWER, origin.target, reported_tier(part))
         self._parts.setdefault(like, Sums()).add(reported_usage(part))
 
+    def disused(self) -> None:
+        """What has come so far is no part of the answer; told before the call ends."""
+        self._attempts = [replace(attempt, is_answer=False) for attempt in self._attempts]
+
     def billed(self, attempt: Attempt) -> int | None:
         """What an attempt that has ended is booked as, in nano-dollars; None: nobody knows."""
         attempt = replace(attempt, price=self._book.price(attempt.target, attempt.tier))

@@ -76,12 +76,29 @@ def test_what_a_provider_adds_around_the_list_is_in_every_part() -> None:
         reply([[1], [2], [3]]).replace(b'"index": 2, ', b""),
         reply([[1], [2], [3, 4]]),
         reply(["AAAA", "BBBB", "CCCCCCCC"]),
+        reply([[], [], []]),
+        reply([None, None, None]),
+        reply([[1], [2], [3]]).replace(b'"embedding"', b'"other"'),
         b'{"data":null}', b'{"data":{}}', b"{}", b"[]", b"", b'{"data":[', b'{"data":[1,2,3]}',
     ],
 )  # fmt: skip
 def test_where_it_cannot_be_told_nobody_gets_a_vector(content: bytes) -> None:
     with pytest.raises(Mismatch):
         taken_apart(content, [1, 1, 1])
+
+
+def test_a_zero_that_is_left_out_is_one_and_without_any_index_they_are_in_order() -> None:
+    content = reply([[1], [2]], [1, 0])
+    gemini = content.replace(b'"index": 0, ', b"")
+    assert [vectors_in(put_together([piece])) for piece in taken_apart(gemini, [1, 1])] == [
+        [[1]],
+        [[2]],
+    ]
+    for written in (b"", b'"index": null, '):
+        nowhere = gemini.replace(b'"index": 1, ', written)
+        pieces = taken_apart(nowhere, [1, 1])
+        assert [vectors_in(put_together([piece])) for piece in pieces] == [[[2]], [[1]]]
+        assert json.loads(put_together(pieces))["data"][1]["index"] == 1
 
 
 def test_vectors_in_base64_and_matrices_are_vectors_too() -> None:

@@ -130,6 +130,10 @@ def test_a_full_queue_takes_nobody_and_another_one_does() -> None:
     station.next(0.0)
     arrived(station, 1, 2)
     assert station.arrive("q", an_input(3), 0.0) is None
+    owner = object()
+    assert station.arrive("list", an_input(5, owner=owner), 0.0)
+    for number in range(6, 9):
+        assert station.arrive("list", an_input(number, owner=owner), 0.0), "not a half of it"
     arrived(station, 4, name="third")
 
 

@@ -29,7 +29,7 @@ from headgate.layers.settings import (
 )
 from headgate.providers.fake import fake_reply
 from headgate.stores.base import Booked
-from headgate.testing import CutAt, FaultServer, ResetPeer, Status
+from headgate.testing import Chunk, CutAt, End, FaultServer, Head, ResetPeer, Status
 
 SEEDS = 12 if FULL else 3
 CALLS = 150
@@ -149,3 +149,21 @@ def test_a_good_day_is_billed_to_the_token_and_asks_for_nothing_twice(tmp_path: 
     )
     assert bill.requests < len(TEXTS)
     assert not tokens(rows, OVERHEAD)
+
+
+def test_a_stream_in_place_of_vectors_holds_no_place(tmp_path: Path) -> None:
+    streamed = (Head(), Chunk(b'data: {"x":1}\n\n'), Chunk(b"data: [DONE]\n\n"), End())
+    with FaultServer() as server, gate_to(server, tmp_path / "ledger.db") as gate:
+
+        def ask(*given: str) -> Got:
+            body = {"model": "p/m", "input": given, "dimensions": 4}
+            return gate.post(EMBEDDINGS, body, {"authorization": "Bearer sk-one"})
+
+        assert answered(TEXTS[:1], ask(TEXTS[0]))
+        for _ in range(4):
+            server.script(*streamed)
+            assert ask(TEXTS[1], TEXTS[2]).status == 502, "all of it is asked for"
+            server.script(*streamed)
+            assert ask(TEXTS[0], TEXTS[2]).status == 502, "one of it is"
+        # There are two places.
+        assert answered(TEXTS[:3], ask(*TEXTS[:3]))

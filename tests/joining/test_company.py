@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from vectors import ALICE, BOB, Scene, Upstream, content_of, vector_of
 from virtualtime import run
 
-from headgate.errors import UpstreamGarbled
+from headgate.errors import SpendExhausted, UpstreamGarbled
 from headgate.joining.company import Joint, Member, Mixing, place_of, seated
 from headgate.joining.seats import Party, Seat
 from headgate.stream import Chunks, Whole
@@ -77,6 +77,46 @@ class Payer:
     def __init__(self, name: str, purse: Any) -> None:
         self.id = name
         self.purse = purse
+
+
+def test_who_shares_entries_with_others_goes_with_its_own_credential_only() -> None:
+    async def act(scene: Scene) -> None:
+        keyed, call = frozenset({"p"}), single(scene)
+        other = replace(single(scene, "b", who=BOB), inputs=call.inputs)
+        assert place_of(call, Mixing(keyed=keyed)) != place_of(other, Mixing(keyed=keyed))
+        mixing = Mixing(across_tenants=True, keyed=keyed)
+        assert place_of(call, mixing) == place_of(other, mixing)
+
+    in_scene(act)
+
+
+def test_calls_that_a_budget_cannot_pay_together_are_asked_for_each() -> None:
+    asked: list[bytes] = []
+
+    async def below(call: Call) -> Reply:
+        asked.append(call.request.body)  # type: ignore[union-attr]
+        if len(asked[-1]) > len(single_body):
+            raise SpendExhausted("too much")
+        return Reply(200, (), Whole(b"{}"))
+
+    single_body = b""
+
+    async def act(scene: Scene) -> None:
+        nonlocal single_body
+        calls = [single(scene, text) for text in "abcd"]
+        single_body = calls[0].request.body  # type: ignore[union-attr]
+        groups = [members(call) for call in calls]
+        joint = Joint(below, groups)
+        await joint.start()
+        assert [(await group[0].answer).status for group in groups] == [200] * 4
+        assert not joint.cannot_be_shared, "it was not the provider who said no"
+        refused = members(single(scene, "a text that is too dear"))
+        await asyncio.wait([Joint(below, [refused]).start()])
+        with pytest.raises(SpendExhausted):
+            await refused[0].answer
+
+    in_scene(act)
+    assert len(asked) == 1 + 2 + 4 + 1
 
 
 def test_what_a_callable_asks_has_no_place_here() -> None:

@@ -42,7 +42,9 @@ def whole(*origins: Provenance, keys: bytes = b"") -> tuple[Reply, list[Provenan
     told = Told()
     replies = [answer(number, origin) for number, origin in enumerate(origins, 1)]
     names = [bytes([key]) for key in keys or range(len(replies))]
-    return whole_of_parts(replace(CALL, account=told), names, replies), told.parts
+    reply = whole_of_parts(replace(CALL, account=told), names, replies)
+    assert reply is not None
+    return reply, told.parts
 
 
 def content(reply: Reply) -> Any:
@@ -78,6 +80,18 @@ def test_where_a_reply_came_from_is_said_of_all_of_it(
 def test_what_nobody_was_paid_for_is_told_once_for_each_input() -> None:
     assert whole(FRESH, HIT, FOLLOWED, STALE)[1] == [HIT, FOLLOWED, STALE]
     assert whole(FRESH, FRESH, keys=b"aa")[1] == [FRESH], "the second is the first once more"
+
+
+def test_vectors_of_another_model_make_no_whole_with_others() -> None:
+    stand_in = replace(FRESH, is_stand_in=True, target="q/n")
+    told, keys = Told(), [b"a", b"b"]
+    call = replace(CALL, account=told)
+    assert whole_of_parts(call, keys, [answer(1, HIT), answer(2, stand_in)]) is None
+    longer = replace(answer(2, FRESH), body=Whole(b'{"data":[{"index":0,"embedding":[1,2]}]}'))
+    assert whole_of_parts(call, keys, [answer(1, HIT), longer]) is None
+    assert not told.parts, "nothing of it is the answer"
+    assert whole(stand_in, stand_in)[0].provenance.is_stand_in
+    assert whole(HIT, replace(FRESH, target="p2/m"))[0].status == 200, "another place of the model"
 
 
 def test_headers_are_those_of_what_was_asked_for() -> None:

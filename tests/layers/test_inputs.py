@@ -97,7 +97,7 @@ def test_each_input_is_asked_for_under_the_key_that_it_has_alone() -> None:
         await service(scene.call(["a", "b", "a"], user="u"))
         assert [call.key for call in below.calls] == [scene.call("a").key, scene.call("b").key]
         party = below.calls[0].seat.party
-        assert (party.size, party.tokens) == (2, 2)
+        assert (len(party.keys), party.tokens) == (2, 2)
         assert all(call.seat.party is party and call.seat.is_absent for call in below.calls)
 
     play(act)

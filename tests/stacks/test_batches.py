@@ -7,6 +7,7 @@ import random
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from vectors import (
     ALICE,
     BOB,
@@ -22,9 +23,9 @@ from vectors import (
     vectors_of,
 )
 
-from headgate.errors import CacheOnlyMiss, RateLimited
+from headgate.errors import CacheOnlyMiss, QueueFull, RateLimited
 from headgate.layers.settings import CacheConfig, LimitsConfig
-from headgate.types import Call
+from headgate.types import Call, Target
 
 
 def test_many_small_calls_are_few_requests_and_each_gets_its_own() -> None:
@@ -256,3 +257,128 @@ def test_an_answer_that_comes_while_a_list_is_looked_for_is_not_asked_for_again(
 
     asked = [text for texts in play(act).upstream.asked for text in texts]
     assert sorted(asked) == ["a", "b"]
+
+
+def test_what_another_list_was_refused_for_is_nobody_elses_answer() -> None:
+    async def act(scene: Scene) -> None:
+        scene.upstream.spoil = lambda asked, answer: 400 if "bad" in asked else answer
+        spoilt = asyncio.ensure_future(scene.reply(scene.call(["y", "bad"])))
+        await asyncio.sleep(0.001)
+        same = asyncio.ensure_future(scene.reply(scene.call(["bad", "y"])))
+        assert await together(scene, "y", ["y", "z"]) == [vectors_of("y"), vectors_of("yz")]
+        assert [reply.status for reply in await asyncio.gather(spoilt, same)] == [400, 400]
+
+    scene = play(act)
+    assert scene.upstream.asked == [["y", "bad"], ["z"], ["y"]], "the same list has its refusal"
+    scene.adds_up()
+
+
+def test_a_client_whose_list_is_too_much_keeps_nobody_of_its_own_away() -> None:
+    blocks = {"limits": LimitsConfig(client_tokens_per_minute=100)}
+
+    async def act(scene: Scene) -> None:
+        await scene.ask("a")
+        tasks = [scene.begin([[1] * 3000, [2]]), scene.begin([2])]
+        refused, answer = await asyncio.gather(*tasks, return_exceptions=True)
+        assert isinstance(refused, RateLimited)
+        assert answer == vectors_of([[2]])
+
+    play(act, blocks=blocks)
+
+
+def stood_in(scene: Scene) -> None:
+    """From now on another model answers, with vectors of another length."""
+    usual = scene.upstream._reply
+
+    def reply(call: Call, said: Any) -> Any:
+        for item in said["data"]:
+            item["embedding"] = [len(item["embedding"]), 7]
+        replied = usual(replace(call, target=Target("q", "other")), {**said, "model": "other"})
+        return replace(replied, provenance=replace(replied.provenance, is_stand_in=True))
+
+    scene.upstream._reply = reply  # type: ignore[method-assign]
+
+
+def test_vectors_of_two_models_are_never_in_one_list() -> None:
+    async def act(scene: Scene) -> None:
+        await scene.ask(["a", "b"])
+        stood_in(scene)
+        reply = await scene.reply(scene.call(["a", "c", "b"]))
+        assert content_of(reply)["model"] == "other"
+        assert [item["embedding"] for item in content_of(reply)["data"]] == [[9, 7]] * 3
+        assert (reply.provenance.is_stand_in, reply.provenance.detail) == (True, "")
+        assert await scene.ask(["d", "e"]) == [[9, 7]] * 2
+        assert await scene.ask(["a", "b"]) == vectors_of("ab")
+
+    scene = play(act)
+    assert scene.upstream.asked == [["a", "b"], ["c"], ["a", "c", "b"], ["d", "e"]]
+    scene.adds_up()
+    assert scene.cost()["overhead_tokens"] == tokens_in("c"), "its first answer was for nobody"
+
+
+def test_a_model_that_has_changed_meanwhile_answers_all_of_a_list() -> None:
+    def longer(_: list[Any], answer: dict[str, Any]) -> dict[str, Any]:
+        for item in answer["data"]:
+            item["embedding"].append(1)
+        return answer
+
+    async def act(scene: Scene) -> None:
+        await scene.ask("a")
+        scene.upstream.spoil = longer
+        assert await scene.ask(["a", "b"]) == [[*vector, 1] for vector in vectors_of("ab")]
+
+    scene = play(act)
+    assert scene.upstream.asked == [["a"], ["b"], ["a", "b"]]
+    scene.adds_up()
+
+
+def test_providers_that_write_no_index_answer_lists_and_callers_together() -> None:
+    def unindexed(_: list[Any], answer: dict[str, Any]) -> dict[str, Any]:
+        for item in answer["data"][: 1 if len(answer["data"]) == 3 else None]:
+            del item["index"]
+        return answer
+
+    async def act(scene: Scene) -> None:
+        scene.upstream.spoil = unindexed
+        assert await scene.ask(["a", "b"]) == vectors_of("ab")
+        assert await scene.ask(["c", "d", "e"]) == vectors_of("cde")
+        assert await together(scene, "f", "g") == [vectors_of("f"), vectors_of("g")]
+        assert await scene.ask(["g", "a", "e"]) == vectors_of("gae")
+
+    assert play(act).upstream.asked == [["a", "b"], ["c", "d", "e"], ["f", "g"]]
+
+
+def test_a_list_that_is_longer_than_the_queue_goes_all_the_same_or_not_at_all() -> None:
+    async def act(scene: Scene) -> None:
+        assert await scene.ask(list("abcd")) == vectors_of("abcd")
+        ends = await asyncio.gather(
+            scene.begin(list("efgh")), scene.begin(list("ijkl")), return_exceptions=True
+        )
+        assert ends[0] == vectors_of("efgh")
+        assert isinstance(ends[1], QueueFull)
+
+    assert play(act, queue_max=3).upstream.asked == [list("abcd"), list("efgh")]
+
+
+def test_a_clients_name_for_its_request_does_not_go_with_another_body() -> None:
+    async def act(scene: Scene) -> None:
+        named = (b"idempotency-key", b"mine")
+        await scene.ask(["a", "b"], ALICE, named)
+        await scene.ask(["b", "c"], ALICE, named)
+
+    names = [call.request.name for call in play(act).upstream.calls]  # type: ignore[union-attr]
+    assert names == [b"mine", b""]
+
+
+def test_who_shares_a_namespace_shares_entries_and_no_request() -> None:
+    shared = (b"headgate-namespace", b"team")
+    blocks = {"cache": CacheConfig(shared_namespaces=("team",))}
+
+    async def act(scene: Scene) -> None:
+        asked = [scene.ask(f"{who} {n}", who, shared) for n in range(3) for who in (ALICE, BOB)]
+        await asyncio.gather(*asked)
+        await scene.ask("alice 1", BOB, shared)
+
+    for asked in play(act, blocks=blocks).upstream.asked:
+        assert len({text.split()[0] for text in asked}) == 1
+    assert len(play(act, blocks=blocks).upstream.asked) == 2

@@ -17,7 +17,7 @@ from headgate.core.inspection_rules import UNREADABLE
 Fields = dict[str, Raw]
 _decode_frame = msgspec.json.Decoder(Fields).decode
 _decode_items = msgspec.json.Decoder(list[Fields]).decode
-_decode_index = msgspec.json.Decoder(int).decode
+_decode_index = msgspec.json.Decoder(int | None).decode
 _decode_usage = msgspec.json.Decoder(dict[str, Any] | None).decode
 _encode = msgspec.json.Encoder().encode
 _NULL = Raw(b"null")
@@ -35,12 +35,14 @@ class Piece(Struct, frozen=True):
     item: Fields
     usage: dict[str, Any] | None
     """Its part of what was counted; None where nobody has."""
+    length: int
+    """Of its vector, as `taken_apart` compares it."""
 
 
 def taken_apart(content: bytes, weights: Sequence[int]) -> list[Piece]:
     """One piece for each of `weights` inputs, in their order, by `index`; numbers of the usage are
     shared out by the weights. Raises Mismatch where an index is missing, there twice or strange,
-    and where vectors of one reply differ in length."""
+    where there is no vector, and where vectors of one reply differ in length."""
     try:
         frame = _decode_frame(content)
         items = _decode_items(frame["data"])
@@ -48,17 +50,18 @@ def taken_apart(content: bytes, weights: Sequence[int]) -> list[Piece]:
         # Their places in the frame stay: what is put together has the order that it came in.
         frame |= {name: _NULL for name in ("data", "usage") if name in frame}
         # One vector for one input is its own, whatever number it has.
-        is_one = len(items) == len(weights) == 1
-        places = [0] if is_one else [_decode_index(item["index"]) for item in items]
+        places = [0] if len(items) == len(weights) == 1 else _places(items)
     except (*UNREADABLE, KeyError) as error:
         raise Mismatch("no list of vectors with an index each") from error
     if sorted(places) != list(range(len(weights))):
         raise Mismatch(f"{len(items)} vectors came for {len(weights)} inputs, or not one for each")
-    if len({_length(item) for item in items}) != 1:
-        raise Mismatch("vectors of different lengths came for one model")
+    lengths = {_length(item) for item in items}
+    if len(lengths) != 1 or 0 in lengths:
+        raise Mismatch("no vectors, or of different lengths, came for one model")
+    (length,) = lengths
     usages = _shared(usage, weights)
     ordered = dict(zip(places, items, strict=True))
-    return [Piece(frame, ordered[at], part) for at, part in enumerate(usages)]
+    return [Piece(frame, ordered[at], part, length) for at, part in enumerate(usages)]
 
 
 def piece_in(content: bytes) -> Piece | None:
@@ -80,10 +83,21 @@ def put_together(pieces: Sequence[Piece]) -> bytes:
     return _encode(whole)
 
 
+def _places(items: Sequence[Fields]) -> list[int]:
+    """The index of each. Some providers write none, in order; those that speak protocol buffers
+    (Gemini) leave out a 0."""
+    found = [_decode_index(item.get("index", _NULL)) for item in items]
+    if all(place is None for place in found):
+        return list(range(len(items)))
+    return [place or 0 for place in found]
+
+
 def _length(item: Fields) -> int:
-    """Of a vector: how many numbers, or how many characters of base64. One that is neither (a
-    matrix, say) may have any length."""
-    vector = bytes(item.get("embedding", b""))
+    """Of a vector: how many numbers, or how many characters of base64; 0 where there is none. One
+    that is neither (a matrix, say) may have any length."""
+    vector = bytes(item.get("embedding", _NULL))
+    if len(vector) < 9 and vector.strip(b'[] \t\r\n"') in (b"", b"null"):
+        return 0
     if vector.startswith(b'"'):
         return len(vector)
     return vector.count(b",") + 1 if vector.startswith(b"[") and b"[" not in vector[1:] else -1

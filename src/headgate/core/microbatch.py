@@ -149,10 +149,11 @@ class Station:
         queue = self._queues.get(name)
         if queue is None:
             queue = self._queues[name] = Queue(name)
-        if queue.items >= self._bounds.queue_max:
-            return None
         lot = queue.last(arrival.tenant)
         if lot is None or lot.owner is not arrival.owner:
+            # A lot that has begun is taken whole: half of a call would be asked for in vain.
+            if queue.items >= self._bounds.queue_max:
+                return None
             lot = Lot(arrival.owner, arrival.tenant, now_s)
             wait_s = self._bounds.delay_s if arrival.is_alone and arrival.joins else 0.0
             lot.due_s += min(wait_s, max(0.0, arrival.slack_s - queue.latency_s))

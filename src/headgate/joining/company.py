@@ -17,17 +17,15 @@ from headgate.core.canonical import canonical
 from headgate.core.embedding_inputs import asked_in, has_company, joint_body, tokens_of
 from headgate.core.embedding_reply import Mismatch, put_together, taken_apart
 from headgate.core.idempotency import HEADER
-from headgate.errors import UpstreamGarbled
+from headgate.errors import SpendExhausted, UpstreamGarbled
 from headgate.joining.parts import Part
-from headgate.joining.seats import Seat
+from headgate.joining.seats import REFUSALS, Seat
 from headgate.stream import Whole
 from headgate.types import NO_CONTROLS, Call, Reply, Route, Service, WireRequest
 
 _FAILS = 300
 _AT_A_TIME = 128
 _LENGTH = b"content-length"
-_DIVIDES = frozenset({400, 413, 422})
-"""What a request may be refused with for the sake of one input, or of their number."""
 
 
 def seated(call: Call) -> Seat:
@@ -58,7 +56,9 @@ def place_of(call: Call, mixing: Mixing) -> tuple[Hashable, Hashable]:
     are mixed, with one credential, and alike in everything but their inputs. Who pays out of a
     budget pays for nobody else."""
     request, client, mixes = _request(call), call.client, mixing.across_tenants
-    whose = b"" if client is None or (mixes and client.purse is None) else client.id
+    whose = request.credential if client is None else client.id
+    if mixes and (client is None or client.purse is None):
+        whose = ()
     routes = call.routes or (Route(call.target),)
     is_keyed = all(route.target.provider in mixing.keyed for route in routes)
     sent = b"" if is_keyed and request.send is None else request.credential
@@ -72,17 +72,16 @@ def _request(call: Call) -> WireRequest:
     return call.request
 
 
-def _rewritten(request: WireRequest, body: bytes, *, has_name: bool) -> WireRequest:
-    """The request with another body; where it is for several calls it has the name of none."""
+def _rewritten(request: WireRequest, body: bytes) -> WireRequest:
+    """The request with another body, and without its client's name for the one it had."""
     headers = []
     for name, value in request.headers:
         low = name.lower()
         if low == _LENGTH:
             headers.append((name, b"%d" % len(body)))
-        elif has_name or low != HEADER:
+        elif low != HEADER:
             headers.append((name, value))
-    name = request.name if has_name else b""
-    return replace(request, body=body, headers=tuple(headers), name=name)
+    return replace(request, body=body, headers=tuple(headers), name=b"")
 
 
 class Member:
@@ -135,14 +134,24 @@ class Joint:
         reply: Reply | None = None
         try:
             reply = await self._below(call)
+        except SpendExhausted:
+            # What is too much for a budget together may not be too much for each.
+            if len(self._groups) == 1:
+                raise
         finally:
             if account is not None:
                 account.over(reply)
-        if reply.status in _DIVIDES and len(self._groups) > 1:
-            await reply.body.aclose()
+        if reply is None:
             await self._divide()
+        elif reply.status in REFUSALS and len(self._groups) > 1:
+            await reply.body.aclose()
+            halves = await self._divide()
+            self.cannot_be_shared = all(
+                half.cannot_be_shared if len(half._groups) > 1 else half.is_answered
+                for half in halves
+            )
         elif reply.status >= _FAILS:
-            self._tell_all(reply)
+            await self._tell_all(reply)
         else:
             await self._hand_out(reply)
 
@@ -150,11 +159,12 @@ class Joint:
         """What goes upstream: the call itself where it is alone, with the bytes it came with."""
         first, members = self._members[0].call, self._members
         party, request = first.seat.party, _request(first)
-        is_whole = len(self._groups) == 1 and len(members) == (1 if party is None else party.size)
+        size = 1 if party is None else len(party.keys)
+        is_whole = len(self._groups) == 1 and len(members) == size
         in_order = [member.call.seat.place for member in members]
         if not (is_whole and in_order == list(range(first.inputs.count))):
             body = joint_body(request.body, [member.call.seat.written for member in members])
-            request = _rewritten(request, body, has_name=len(self._groups) == 1)
+            request = _rewritten(request, body)
         call = replace(first, request=request, seat=None)
         if is_whole:
             return call, None
@@ -168,22 +178,21 @@ class Joint:
     def _weights(self) -> list[int]:
         return [member.call.seat.tokens for member in self._members]
 
-    async def _divide(self) -> None:
+    async def _divide(self) -> list[Joint]:
         """Asks for each half by itself, at the same time: whoever spoilt it is alone in the end."""
         middle = len(self._groups) // 2
         halves = [Joint(self._below, part)
                   for part in (self._groups[:middle], self._groups[middle:])]  # fmt: skip
         await asyncio.wait([half.start() for half in halves])
-        self.cannot_be_shared = all(
-            half.cannot_be_shared if len(half._groups) > 1 else half.is_answered for half in halves
-        )
+        return halves
 
-    def _tell_all(self, reply: Reply) -> None:
+    async def _tell_all(self, reply: Reply) -> None:
         body = reply.body
         if len(self._members) == 1:
             self._members[0].tell(reply)
             return
         if not isinstance(body, Whole):
+            await body.aclose()
             raise UpstreamGarbled(f"status {reply.status} came as a stream to several inputs")
         for member in self._members:
             member.tell(replace(reply, body=Whole(body.content)))
@@ -201,6 +210,7 @@ class Joint:
             pieces = taken_apart(body.content, weights)
         except Mismatch as error:
             self.cannot_be_shared = len(self._groups) > 1
+            await body.aclose()
             raise UpstreamGarbled(f"the provider's answer to several inputs: {error}") from None
         usages = usage_parts(reply.usage, weights)
         for number, (member, piece, usage) in enumerate(zip(members, pieces, usages, strict=True)):

@@ -57,7 +57,7 @@ class Flight:
         self._log: Log | None = None
         self._ends: asyncio.TimerHandle | None = None
         self._patience: Patience | None = None
-        self._seat = call.seat
+        self.seat = call.seat
         if call.controls.deadline_s is not None:
             call = self._without_deadline(call, call.controls.deadline_s)
         self.task = asyncio.get_running_loop().create_task(self._fly(below, call))
@@ -115,7 +115,7 @@ class Flight:
 
     def _is_in_company(self) -> bool:
         """It has gone upstream together with others', who stay: it is paid for, and kept."""
-        return self._seat is not None and self._seat.is_in_company
+        return self.seat is not None and self.seat.is_in_company
 
     def _is_worth_finishing(self, log: Log) -> bool:
         limits = self._limits

@@ -32,14 +32,14 @@ def piece_of(reply: Reply) -> Piece | None:
     return piece_in(body.content) if isinstance(body, Whole) else None
 
 
-def whole_of_parts(call: Call, keys: Sequence[bytes], replies: Sequence[Reply]) -> Reply:
-    """One reply to all inputs. What nobody was paid for is told to the account of the call."""
-    pieces, usage, seen = [], Sums(), set[bytes]()
+def whole_of_parts(call: Call, keys: Sequence[bytes], replies: Sequence[Reply]) -> Reply | None:
+    """One reply to all inputs; None where they are not of one model. What nobody was paid for is
+    told to the account of the call."""
+    pieces = [_found(reply) for reply in replies]
+    if not _are_alike(pieces, [reply.provenance for reply in replies]):
+        return None
+    usage, seen = Sums(), set[bytes]()
     for key, reply in zip(keys, replies, strict=True):
-        piece = piece_of(reply)
-        if piece is None:
-            raise UpstreamGarbled("the provider's answer holds no vector for one of the inputs")
-        pieces.append(piece)
         usage.add(reply.usage)
         is_spared = key in seen or reply.provenance.hit or reply.provenance.collapsed
         if call.account is not None and (is_spared or reply.provenance.forward == "stale"):
@@ -48,6 +48,22 @@ def whole_of_parts(call: Call, keys: Sequence[bytes], replies: Sequence[Reply]) 
     first = next((reply for reply in replies if not reply.provenance.hit), replies[0])
     origin = _origin([reply.provenance for reply in replies])
     return Reply(200, first.headers, Whole(put_together(pieces)), usage.total, origin, first.tier)
+
+
+def _found(reply: Reply) -> Piece:
+    piece = piece_of(reply)
+    if piece is None:
+        raise UpstreamGarbled("the provider's answer holds no vector for one of the inputs")
+    return piece
+
+
+def _are_alike(pieces: Sequence[Piece], origins: Sequence[Provenance]) -> bool:
+    """Whether the vectors can be compared: as long as one another, and of the model that was asked
+    for, or all of the one that stood in for it."""
+    if len({piece.length for piece in pieces}) > 1:
+        return False
+    has_stand_in = any(origin.is_stand_in for origin in origins)
+    return not has_stand_in or len({origin.target for origin in origins}) == 1
 
 
 def _origin(origins: Sequence[Provenance]) -> Provenance:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
+REFUSALS = frozenset({400, 413, 422})
+"""What a request may be refused with for the sake of one input, or of their number."""
+
 
 class Party:
     """The inputs of one call that have to be asked for, each by itself. Made anew for each call."""
 
-    __slots__ = ("charge", "reserved", "size", "tokens")
+    __slots__ = ("charge", "keys", "reserved", "tokens")
 
     def __init__(self) -> None:
-        self.size = 0
-        """How many there are."""
+        self.keys: frozenset[bytes] = frozenset()
+        """Which there are."""
         self.tokens = 0
         """What they may take, all together."""
         self.reserved: Any = None
@@ -42,3 +45,13 @@ class Seat:
         """The slower tier does not have it: it was looked for."""
         self.is_in_company = False
         """It has gone upstream together with inputs of other calls."""
+
+
+def is_refused_for_others(asked: Seat | None, joined: Seat | None, status: int) -> bool:
+    """Whether the input `asked` may have been refused because of others of its call, which are not
+    all in the call that has `joined` it."""
+    party = None if asked is None else asked.party
+    if party is None or len(party.keys) < 2 or status not in REFUSALS:
+        return False
+    other = None if joined is None else joined.party
+    return other is None or not party.keys <= other.keys

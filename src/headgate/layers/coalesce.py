@@ -16,6 +16,7 @@ from headgate.core.fingerprint import shape_key
 from headgate.errors import Refused, UpstreamFailed
 from headgate.joining.fanout import WithoutUsage
 from headgate.joining.flight import Flight, FlightLimits, is_worth_another
+from headgate.joining.seats import is_refused_for_others
 from headgate.joining.waits import Waits
 from headgate.reshape import reshaped
 from headgate.stream import Value, Whole
@@ -80,14 +81,15 @@ class _Coalescing:
     async def _follow(self, flight: Flight, call: Call, may_fail: bool) -> Reply | _Next:
         try:
             reply = await self._head_of(flight, call)
-            if reply is None:
+            if reply is None or is_refused_for_others(flight.seat, call.seat, reply.status):
                 return _Next.ANOTHER_LEADER
             if may_fail and is_worth_another(reply):
                 return _Next.SUCCESSOR
             return await _shared(reply, flight, call)
         except Refused:
-            # The leader's own limits and budget are nobody else's.
-            if flight.client is call.client:
+            # The leader's own limits and budget are nobody else's, nor how much it asks at once.
+            is_alike = flight.seat is None or flight.seat.party is None
+            if flight.client is call.client and is_alike:
                 raise
             return _Next.ANOTHER_LEADER
         except UpstreamFailed as error:

@@ -17,6 +17,7 @@ from headgate.core.canonical import canonical
 from headgate.core.embedding_inputs import Inputs, asked_in, has_company, keys_of, tokens_of
 from headgate.core.embedding_reply import piece_in
 from headgate.core.freshness import age_s
+from headgate.errors import UpstreamGarbled
 from headgate.joining.parts import Part, whole_of_parts
 from headgate.joining.seats import Party, Seat
 from headgate.stores.tiers import Tiers
@@ -60,11 +61,24 @@ class _Parting:
         keys, parts = self._parted(call, known, party)
         replies = await self._stored(call, parts)
         absent = [self._asking(part) for part in parts if part.key not in replies]
-        party.size, party.tokens = len(absent), sum(part.seat.tokens for part in absent)
+        party.keys = frozenset([part.key for part in absent])
+        party.tokens = sum(part.seat.tokens for part in absent)
         replies |= await _all(self._below, absent)
         in_order = [replies[key] for key in keys]
         failed = next((reply for reply in in_order if reply.status >= _FAILS), None)
-        return failed or whole_of_parts(call, keys, in_order)
+        try:
+            return failed or whole_of_parts(call, keys, in_order) or await self._again(call)
+        except UpstreamGarbled:
+            # One that is no vector may be a stream, which holds a place.
+            for reply in in_order:
+                await reply.body.aclose()
+            raise
+
+    async def _again(self, call: Call) -> Reply:
+        """All of it in one request: vectors of two models are no answer, though each is one."""
+        if call.account is not None:
+            call.account.disused()
+        return await self._below(call)
 
     def _parted(self, call: Call, known: Inputs, party: Party) -> tuple[list[bytes], list[Call]]:
         """The key of each input, and a call for each that differs from those before it."""

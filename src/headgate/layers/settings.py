@@ -33,7 +33,7 @@ class BatchConfig:
     delay_max: Annotated[Seconds, Bounds(0)] = 0.005
     """How long a call waits for company while others of its kind are under way; 50 ms at most."""
     queue_max: Annotated[int, Bounds(1, 10_000_000)] = 10_000
-    """Inputs of one kind that wait; one more is refused (503)."""
+    """Inputs of one kind that wait; then one call more, of any length, is refused (503)."""
     across_tenants: bool = False
     """Send inputs of different tenants in one request."""
     jobs: JobsConfig = JobsConfig()
