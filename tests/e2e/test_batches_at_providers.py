@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from decimal import Decimal
 from pathlib import Path
 
 from batchgates import (
@@ -16,10 +17,10 @@ from batchgates import (
     requests,
     results,
 )
-from keyring import a_key, opened
+from keyring import NANOS, a_key, opened
 from oracle import until
 
-from headgate.config import BatchApiConfig, KeysConfig
+from headgate.config import BatchApiConfig, KeysConfig, PriceConfig
 from headgate.faultserver.courses import BatchCourse
 from headgate.testing import FaultServer
 from headgate.types import Secret
@@ -99,3 +100,23 @@ def test_a_key_that_is_revoked_cancels_what_is_at_a_provider(tmp_path: Path) -> 
         assert {one["error"]["code"] for one in failed} == {"key_revoked"}
         assert "batches.cancel" in operations(server)
         assert "chat" not in operations(server)
+
+
+def test_a_job_of_a_key_with_a_budget_is_weighed_line_by_line(tmp_path: Path) -> None:
+    keys = KeysConfig(path=str(tmp_path / "keys.db"), pepper=Secret("p" * 32))
+    made = a_key(keys, day_nanos=2 * NANOS)
+    prices = {"m": PriceConfig(input=Decimal(1), output=Decimal(1))}
+    with (
+        FaultServer() as server,
+        batch_gate(tmp_path, server, batch_api=APIS, keys=keys, prices=prices) as gate,
+        openai_at(gate, made.text) as client,
+    ):
+        file = client.files.create(file=("in.jsonl", lines(5)), purpose="batch")
+        batch = client.batches.create(
+            input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h"
+        )
+        assert ended(client, batch.id).request_counts.completed == 5
+        assert operations(server) == {"chat"}
+        held = gate.clients.holder(made.record.id).purse
+        assert held is not None
+        assert held.held() == 0
