@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from plans import BODY, OPENAI, plan_of
 
 from headgate.config import Config, ModelConfig, ProviderConfig
-from headgate.layers.settings import CacheConfig, ModelCacheConfig
+from headgate.layers.settings import BatchConfig, CacheConfig, ModelCacheConfig
 
 
 def test_two_names_of_one_target_do_not_share_an_entry() -> None:
@@ -99,3 +100,32 @@ def test_the_policy_of_a_model_wins_over_the_common_one() -> None:
 
 def test_a_stream_of_an_operation_that_has_none_bypasses_the_cache() -> None:
     assert plan_of({**BODY, "stream": True}, operation="embeddings").bypass == "stream"
+
+
+def embeddings(given: Any, config: Config = OPENAI, **more: Any) -> Any:
+    credential = {"authorization": more.pop("authorization")} if "authorization" in more else {}
+    body = {"model": "m", "input": given, **more}
+    return plan_of(body, config, operation="embeddings", **credential)
+
+
+@pytest.mark.parametrize(("one", "other"), [("a", ["a"]), ([1, 2], [[1, 2]])])
+def test_an_input_alone_and_a_list_with_it_have_one_key(one: Any, other: Any) -> None:
+    assert embeddings(one).key == embeddings(other).key
+    assert embeddings(one).key != embeddings([one, one]).key
+    assert embeddings(one, dimensions=3).key != embeddings(one).key
+
+
+def test_a_plan_knows_the_inputs_of_embeddings_and_of_nothing_else() -> None:
+    assert [embeddings(given).inputs.count for given in ("a", ["a", "b"], [1, 2])] == [1, 2, 1]
+    assert embeddings({"text": "a"}).inputs is None
+    assert embeddings("a", stream=True).inputs is None
+    assert plan_of({"model": "m", "input": "a"}, operation="responses").inputs is None
+
+
+def test_company_is_of_one_tenant_unless_tenants_are_mixed() -> None:
+    mixed = replace(OPENAI, batch=BatchConfig(across_tenants=True))
+    for config, are_one in ((OPENAI, False), (mixed, True)):
+        alice, bob = (embeddings("a", config, authorization=f"Bearer {name}") for name in "ab")
+        assert alice.inputs.prefix != bob.inputs.prefix
+        assert (alice.inputs.company == bob.inputs.company) is are_one
+        assert alice.key != bob.key

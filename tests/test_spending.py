@@ -13,7 +13,7 @@ from virtualtime import run
 from headgate.core.outcome import OUTCOMES, Outcome
 from headgate.core.rate import Rate, RateSettings, Reservation
 from headgate.errors import UpstreamUnreachable
-from headgate.spending import followed, give_back, reported_tier, reported_usage
+from headgate.spending import Charge, followed, give_back, reported_tier, reported_usage
 from headgate.stream import Value, Whole
 from headgate.types import NO_USAGE, Reply, Usage
 
@@ -94,3 +94,45 @@ def test_a_call_that_is_followed_tells_once_how_it_ended() -> None:
         return told
 
     assert run(scene())[0] == [("ok", True), ("unreachable", False), ("left", False)]
+
+
+def charged(*parts: tuple[str, Reply | None], estimate: int = 100) -> tuple[int, int]:
+    """Requests and tokens that a call took whose parts ended like this, each thought to take 30."""
+    rate = Rate(RateSettings(requests_per_min=PER_MIN, tokens_per_min=PER_MIN), 0.0)
+    reservation = rate.reserve(estimate, 0.0)
+    assert isinstance(reservation, Reservation)
+    charge = Charge(rate, reservation)
+    for _ in parts:
+        charge.begin()
+    for reason, reply in parts:
+        assert rate.pending == 1
+        charge.end(30, OUTCOMES[reason], reply, 0.0)
+    assert rate.pending == 0
+    assert rate._requests is not None
+    assert rate._tokens is not None
+    return round(PER_MIN - rate._requests.level), round(PER_MIN - rate._tokens.level)
+
+
+@pytest.mark.parametrize(
+    ("reasons", "tokens"),
+    [(("ok", "ok"), (1, 80)), (("ok", "bad_request"), (1, 40)), (("cut", "ok"), (1, 70)),
+     (("refused", "ok"), (1, 40)), (("refused", "refused"), (0, 0))],
+)  # fmt: skip
+def test_the_parts_of_one_call_are_one_request_and_all_their_tokens(
+    reasons: tuple[str, ...], tokens: tuple[int, int]
+) -> None:
+    parts = [(reason, whole(tokens=40) if reason == "ok" else None) for reason in reasons]
+    assert charged(*parts) == tokens
+
+
+def test_a_charge_ends_once_whatever_comes_later() -> None:
+    rate = Rate(RateSettings(requests_per_min=PER_MIN), 0.0)
+    reservation = rate.reserve(0, 0.0)
+    assert isinstance(reservation, Reservation)
+    charge = Charge(rate, reservation)
+    for _ in range(2):
+        charge.begin()
+        charge.end(0, OUTCOMES["refused"], None, 0.0)
+    assert rate.pending == 0
+    assert rate._requests is not None
+    assert rate._requests.level == PER_MIN

@@ -1,5 +1,5 @@
-"""`headgate batch` at the batch API of a provider: killed in the middle of it, resumed, and judged by
-what the provider charges.
+"""`headgate batch` at the batch API of a provider: killed in the middle of it, resumed, and judged
+by what the provider charges.
 """
 
 from __future__ import annotations
@@ -51,9 +51,7 @@ def agrees(bench: Bench, server: FaultServer) -> None:
     assert server.bill().requests == 0, "nothing went by the ordinary path"
 
 
-def test_a_job_runs_at_the_batch_api_and_tells_its_price(
-    bench: Bench, server: FaultServer
-) -> None:
+def test_a_job_runs_at_the_batch_api_and_tells_its_price(bench: Bench, server: FaultServer) -> None:
     server.batch(BatchCourse(is_permuted=True, looks=2), times=None)
     done = bench.run("--lane", "batch")
     assert done.returncode == 0, done.stderr

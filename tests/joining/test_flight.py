@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from headgate.errors import StreamBroken, UpstreamUnreachable
 from headgate.joining.flight import Flight, FlightLimits
+from headgate.joining.seats import Seat
 from headgate.stream import Chunks, Whole
 from headgate.types import Call, Controls, Reply, Target, WireRequest
 
@@ -293,3 +294,29 @@ def test_a_deadline_is_its_callers_own_and_is_not_handed_down() -> None:
         assert patience.is_shared
 
     asyncio.run(act())
+
+
+@pytest.mark.parametrize("in_company", [False, True])
+def test_what_went_upstream_with_others_is_not_taken_down_by_the_last_who_leaves(
+    *, in_company: bool
+) -> None:
+    async def scene() -> None:
+        answered, seat = asyncio.Event(), Seat()
+
+        async def below(call: Call) -> Reply:
+            await answered.wait()
+            return Reply(200, (), Whole(b"{}"))
+
+        call = replace(CALL, streamed=False, seat=seat)
+        flight = Flight(below, call, FlightLimits(), lambda _: None)
+        flight.board()
+        await settle()
+        seat.is_in_company = in_company
+        flight.leave()
+        await settle()
+        assert flight.task.cancelled() is not in_company
+        answered.set()
+        await settle()
+        assert flight.task.done()
+
+    asyncio.run(asyncio.wait_for(scene(), LONG_S))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from stores.samples import SCOPE, entry_of, key_of
@@ -159,3 +161,56 @@ def test_what_another_process_removed_leaves_this_ones_memory(scene: Scene, tmp_
     assert other.tiers.generation > before, "answers asked for before are not stored"
     assert other.find(1) is None
     other.tiers.close()
+
+
+class Counting:
+    """Which thread was asked how often; the store is a real one."""
+
+    def __init__(self, scene: Scene) -> None:
+        self.visits: list[str] = []
+        self._get = scene.disk.get
+        scene.disk.get = self._noted  # type: ignore[method-assign]
+
+    def _noted(self, *asked: Any) -> Entry | None:
+        self.visits.append(threading.current_thread().name)
+        return self._get(*asked)
+
+
+def calls_of(numbers: Iterable[int], controls: Controls = NO_CONTROLS) -> list[Call]:
+    request = WireRequest("/", b"", ())
+    return [
+        Call("chat", "m", request, key_of(number), SCOPE, Target("p", "m"), controls)
+        for number in numbers
+    ]
+
+
+def test_many_are_found_in_memory_and_in_one_visit_to_the_disk(scene: Scene) -> None:
+    for number in range(6):
+        scene.tiers.put(entry_of(number))
+    scene.disk.flush()
+    scene.forget()
+    scene.memory.put(entry_of(1), scene.clock.epoch())
+    counting = Counting(scene)
+    found = asyncio.run(scene.tiers.find_all(calls_of([4, 3, 2, 1, 0, 8, 9])))
+    assert found == {key_of(number): entry_of(number) for number in range(5)}
+    assert len(counting.visits) == 6
+    assert len(set(counting.visits)) == 1
+    assert asyncio.run(scene.tiers.find_all(calls_of(range(5)))) == found
+    assert len(counting.visits) == 6, "they were copied up"
+
+
+def test_of_many_only_the_fresh_ones_are_found(scene: Scene) -> None:
+    for number in range(3):
+        scene.tiers.put(entry_of(number, created_s=scene.clock.epoch() - 10 * number))
+    scene.disk.flush()
+    calls = calls_of(range(3), Controls(max_age_s=15.0))
+    for _ in range(2):
+        assert set(asyncio.run(scene.tiers.find_all(calls))) == {key_of(0), key_of(1)}
+        scene.forget()
+
+
+def test_without_a_slower_tier_many_are_looked_for_in_memory_alone() -> None:
+    tiers = Tiers(MemoryStore(), None, FakeClock())
+    tiers.put(entry_of(1))
+    assert asyncio.run(tiers.find_all(calls_of([1, 2]))) == {key_of(1): entry_of(1)}
+    assert asyncio.run(tiers.find_all([])) == {}

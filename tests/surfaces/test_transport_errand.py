@@ -6,13 +6,15 @@ import asyncio
 import gzip
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx2
 import pytest
+from oracle import until
 
 from headgate.config import Config
-from headgate.layers.settings import CacheConfig
+from headgate.layers.settings import CacheConfig, LimitsConfig
 from headgate.runtime import Runtime
 from headgate.testing import Answer, FakeClock, FakeProvider, Hang, Status
 
@@ -198,3 +200,38 @@ def test_a_stream_is_told_by_its_kind_not_by_its_request(provider: FakeProvider)
         reply = post(runtime, provider)
     assert reply.headers["content-type"] == "text/event-stream"
     assert reply.content.endswith(b"[DONE]\n\n")
+
+
+def embed(runtime: Runtime, provider: FakeProvider, given: str, **more: Any) -> Any:
+    with runtime.http_client(**more.pop("client", {})) as client:
+        body = {"model": "m", "input": given, "dimensions": 4}
+        return client.post(provider.base_url + "/embeddings", json=body, **more)
+
+
+@pytest.mark.parametrize(
+    ("other", "is_company"),
+    [({}, True), ({"headers": {"idempotency-key": "b"}}, True), ({"timeout": 30.0}, False),
+     ({"headers": {"x-team": "b"}}, False), ({"client": {"library": "httpx"}}, False)],
+    ids=str,
+)  # fmt: skip
+def test_inputs_go_together_only_where_they_would_have_gone_the_same_way(
+    provider: FakeProvider, other: dict[str, Any], is_company: bool
+) -> None:
+    """They wait for the end of a first request; alike in everything, the second is for both."""
+    one_at_once = Config(limits=LimitsConfig(concurrency_max=1))
+    with Runtime(one_at_once) as runtime, ThreadPoolExecutor(3) as pool:
+        provider.hold()
+        first = pool.submit(embed, runtime, provider, "first", headers={"x-first": "1"})
+        provider.wait_for_calls(1)
+        asked = [pool.submit(embed, runtime, provider, "a"),
+                 pool.submit(embed, runtime, provider, "b", **other)]  # fmt: skip
+        (busy,) = [one.busy for one in runtime.layers if one.name == "coalesce"]
+        until(lambda: sum(n for (n,) in busy().values()) == 3, "both wait")
+        provider.release()
+        answers = [future.result() for future in (first, *asked)]
+    assert [answer.status_code for answer in answers] == [200] * 3
+    inputs = [call.body["input"] for call in provider.calls[1:]]
+    listed = [sorted(one) if isinstance(one, list) else one for one in inputs]
+    assert sorted(listed, key=str) == ([["a", "b"]] if is_company else ["a", "b"])
+    names = [call.headers.get("idempotency-key") for call in provider.calls[1:]]
+    assert not is_company or names == [None]

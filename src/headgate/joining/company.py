@@ -24,6 +24,7 @@ from headgate.stream import Whole
 from headgate.types import NO_CONTROLS, Call, Reply, Route, Service, WireRequest
 
 _FAILS = 300
+_AT_A_TIME = 128
 _LENGTH = b"content-length"
 _DIVIDES = frozenset({400, 413, 422})
 """What a request may be refused with for the sake of one input, or of their number."""
@@ -143,7 +144,7 @@ class Joint:
         elif reply.status >= _FAILS:
             self._tell_all(reply)
         else:
-            self._hand_out(reply)
+            await self._hand_out(reply)
 
     def _call(self) -> tuple[Call, JointAccount | None]:
         """What goes upstream: the call itself where it is alone, with the bytes it came with."""
@@ -186,7 +187,7 @@ class Joint:
         for member in self._members:
             member.tell(replace(reply, body=Whole(body.content)))
 
-    def _hand_out(self, reply: Reply) -> None:
+    async def _hand_out(self, reply: Reply) -> None:
         self.is_answered = True
         body, members = reply.body, self._members
         if len(members) == 1:
@@ -201,7 +202,10 @@ class Joint:
             self.cannot_be_shared = len(self._groups) > 1
             raise UpstreamGarbled(f"the provider's answer to several inputs: {error}") from None
         usages = usage_parts(reply.usage, weights)
-        for member, piece, usage in zip(members, pieces, usages, strict=True):
+        for number, (member, piece, usage) in enumerate(zip(members, pieces, usages, strict=True)):
+            if number % _AT_A_TIME == _AT_A_TIME - 1:
+                # What a long list takes must not hold up every other call.
+                await asyncio.sleep(0)
             verdict: Any = body.verdict and replace(body.verdict, usage=usage)
             part = Part(put_together([piece]), piece, verdict)
             member.tell(replace(reply, body=part, usage=usage))
