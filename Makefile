@@ -8,7 +8,7 @@ BIN := .venv/bin
 LEGACY := .venv-legacy
 FRAMEWORKS := .venv-frameworks
 VERCEL := examples/vercel-ai-sdk
-OTHERS := $(LEGACY)/sdk.stamp $(FRAMEWORKS)/frameworks.stamp $(VERCEL)/node_modules/npm.stamp
+STAMPS := $(LEGACY)/sdk.stamp $(FRAMEWORKS)/frameworks.stamp $(VERCEL)/node_modules/npm.stamp
 PIP := -m pip --disable-pip-version-check --no-input install -qq
 # No source packages: building one would fetch its build requirements without hashes.
 PINNED := $(PIP) --only-binary :all: --require-hashes -r
@@ -29,7 +29,7 @@ demo: .venv/demo.stamp ## watch a real workload become cheaper and faster (no ke
 	@$(BIN)/headgate demo
 
 .PHONY: test
-test: check $(OTHERS) ## check, then the whole suite; PYTEST_ARGS="-k word" narrows it
+test: check $(STAMPS) ## check, then the whole suite; PYTEST_ARGS="-k word" narrows it
 	@scripts/debian-packages scripts/debian-packages.txt
 	$(PYTHONS) $(BIN)/python scripts/run_suite.py -n auto $(PYTEST_ARGS)
 

@@ -22,7 +22,7 @@ Ask = Callable[[str], Coroutine[Any, Any, None]]
 Probe = tuple[str, Callable[[], int]]
 """Something that calls hold while they are under way, and how many of it there are now."""
 MOMENTS_MAX = 400
-_LOOKS, _LOOK_S = 2000, 0.002
+_LOOKS, _LOOK_S = 10_000, 0.002
 _CALL_MAX_S = 20.0
 _TRIES = 3
 _STALL_S = 0.15

@@ -21,7 +21,7 @@ from headgate.generate.project import project
 from headgate.testing import Answer, Exchange, FaultServer
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "support-desk" / "desk.ai"
-_SERVES = re.compile(r"Uvicorn running on http://127\.0\.0\.1:(\d+)")
+_SERVES = re.compile(r"Uvicorn running on http://127\.0\.0\.1:(\d+)\s")
 
 
 class Service(Address):

@@ -16,6 +16,7 @@ import openai
 import oracle
 from cancelling import Probe, open_descriptors
 from events import ends_in, has_failed
+from gates import patient
 
 from headgate.admission_head import read_head
 from headgate.config import Config
@@ -250,7 +251,7 @@ async def doors(
         # One thread: each that reads a database opens its file.
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
     before = _tables()
-    runtime = Runtime(config)
+    runtime = Runtime(patient(config))
     (table,) = [table for table in _tables() if table not in before]
     if at_home:
         runtime.adopt(asyncio.get_running_loop())

@@ -42,7 +42,7 @@ MISSES = {"alpha": 100, "beta": 150}
 """Questions asked for the first time, by model; those of alpha are asked twice more."""
 MEDIAN_S = {"alpha": 0.15, "beta": 0.06}
 _SPREAD = 0.7
-_LISTENS = re.compile(r'msg="Listening on" address=127\.0\.0\.1:(\d+)')
+_LISTENS = re.compile(r'msg="Listening on" address=127\.0\.0\.1:(\d+)\s')
 REFUSALS = 15
 FAILURES = 4
 WARM_UP = ("alpha", "beta", "gamma")

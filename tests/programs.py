@@ -20,7 +20,7 @@ from headgate.surfaces.cli import main
 PROGRAM = str(Path(sys.executable).with_name("headgate"))
 START_S = 60.0
 _SETTINGS = re.compile(r"HEADGATE_|OPENAI_|ANTHROPIC_|NO_COLOR|COLUMNS")
-SERVES = re.compile(r"headgate serves http://\S+:(\d+)")
+SERVES = re.compile(r"headgate serves http://\S+:(\d+)\s")
 
 
 def environment(**more: str) -> dict[str, str]:

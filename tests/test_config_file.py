@@ -229,10 +229,12 @@ def test_every_setting_has_an_origin(write: Write) -> None:
 
 
 def test_notes_hold_what_has_no_effect(write: Write) -> None:
-    loaded = load_or_default(write('[batch]\nenabled = true\n[providers.p]\nkind = "fake"\n'), {})
+    loaded = load_or_default(
+        write('[batch]\ndelay_max = "51ms"\n[providers.p]\nkind = "fake"\n'), {}
+    )
     assert isinstance(loaded, Loaded)
     assert loaded.notes == warnings(loaded.config) == [
-        "batch.enabled: without effect in this version"
+        "batch.delay_max: nobody waits longer than 50 ms for company"
     ]  # fmt: skip
 
 

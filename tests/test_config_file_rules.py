@@ -214,7 +214,7 @@ PROVIDER_URL = "http://127.0.0.1:4000/v1"
 @pytest.mark.parametrize(
     ("changes", "key"),
     [
-        ({"batch": BatchConfig(enabled=True)}, "batch.enabled"),
+        ({"batch": BatchConfig(delay_max=0.051)}, "batch.delay_max"),
         ({"server": ServerConfig(workers=2)}, "server.workers"),
         ({"providers": {"p": ProviderConfig(base_url=PROVIDER_URL)}}, "providers.p.base_url"),
         ({"providers": {"p": ProviderConfig(latency=1.0)}}, "providers.p.latency"),

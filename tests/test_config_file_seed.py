@@ -44,7 +44,7 @@ def test_every_setting_of_the_dictionaries_has_its_place() -> None:
                 "gpt-3.5-turbo": ModelCacheConfig(ttl=3600.0, enabled=False),
             },
         ),
-        batch=BatchConfig(enabled=True, max_batch_size=10, batch_timeout=0.1),
+        batch=BatchConfig(enabled=True, items_max=10, delay_max=0.1),
         breaker=BreakerConfig(True, True, 4, 30.0, 3),
     )
     assert from_runtime_settings(RUNTIME_SETTINGS, MODEL_CACHE_CONFIG) == expected

@@ -10,13 +10,14 @@ import pytest
 from headgate.clock import SystemClock
 from headgate.config import Config, ProviderConfig
 from headgate.layers.fill import Fill
-from headgate.layers.settings import CacheConfig
+from headgate.layers.settings import BatchConfig, CacheConfig
 from headgate.ledger import Ledger
 from headgate.metrics import Metrics
 from headgate.pipeline import (
     FUNCTION,
     RELAY,
     Placed,
+    batched,
     by_target,
     front,
     limiting,
@@ -46,6 +47,7 @@ def built() -> tuple[Placed, ...]:
     fill = Fill(tiers, clock, metrics)
     watched = observed(metrics, Ledger(Prices(config), clock), clock)
     above = front(CacheConfig(), tiers, fill, clock, watched, throttled)
+    above = batched(above, config, tiers, metrics, clock)
     return above + per_target(config, resilience(config, clock), clock, limited)
 
 
@@ -65,8 +67,8 @@ def test_the_built_stack_is_the_one_in_life_of_a_call() -> None:
 
 def test_the_layers_stand_in_this_order() -> None:
     assert [placed.name for placed in built()] == [
-        "observe", "cache", "coalesce", "throttle", "fill", "fallback", "retry", "limit", "cost",
-        "breaker", "attempt",
+        "observe", "inputs", "cache", "coalesce", "throttle", "fill", "batch", "fallback", "retry",
+        "limit", "cost", "breaker", "attempt",
     ]  # fmt: skip
 
 
@@ -146,3 +148,10 @@ def test_a_failure_passes_through_every_layer_and_leaves_nothing_behind() -> Non
     for _ in range(2):
         with pytest.raises(ConnectionResetError):
             asyncio.run(service(a_call("p")))
+
+
+def test_without_batching_two_layers_are_not_there() -> None:
+    clock, metrics, tiers = SystemClock(), Metrics(), Tiers(MemoryStore(), None, SystemClock())
+    layers = (Placed("observe", lambda below: below, ""),)
+    config = Config(batch=BatchConfig(enabled=False))
+    assert batched(layers, config, tiers, metrics, clock) == layers

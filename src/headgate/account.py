@@ -12,6 +12,7 @@ from typing import Protocol
 
 from msgspec.structs import replace
 
+from headgate.core.apportion import Sums
 from headgate.core.booking import (
     ANSWERED,
     AVOIDED,
@@ -60,12 +61,13 @@ class Book(Protocol):
 class Account:
     """What one call costs and saves. It ends once: later ends change nothing."""
 
-    __slots__ = ("_attempts", "_book", "_call", "_end", "_name", "trail")
+    __slots__ = ("_attempts", "_book", "_call", "_end", "_name", "_parts", "trail")
 
     def __init__(self, book: Book, call: Call) -> None:
         self._book = book
         self._call = call
         self._attempts: list[Attempt] = []
+        self._parts: dict[tuple[str, str, str], Sums] = {}
         self._end = ""
         self._name = ""
         self.trail: Trail | None = None
@@ -92,6 +94,12 @@ class Account:
         row = billed_row(attempt, self._end)
         if row is not None:
             self._write([row])
+
+    def spared(self, part: Reply) -> None:
+        """A part of the answer cost nothing, as its provenance says; told before the call ends."""
+        origin = part.provenance
+        like = (_kind(origin) or AVOIDED_FOLLOWER, origin.target, reported_tier(part))
+        self._parts.setdefault(like, Sums()).add(reported_usage(part))
 
     def billed(self, attempt: Attempt) -> int | None:
         """What an attempt that has ended is booked as, in nano-dollars; None: nobody knows."""
@@ -135,16 +143,19 @@ class Account:
         target = reply.provenance.target
         if reply.status >= _FAILS:
             return self._close(FAILED)
-        if not kind:
-            return self._close(ANSWERED, target)
-        tier = reported_tier(reply)
-        price = self._book.price(target, tier) if usage != NO_USAGE else None
-        return self._close(SPARED, target, Spared(kind, target, usage, price, tier))
+        if kind and not self._parts:
+            self._parts[kind, target, reported_tier(reply)] = Sums(usage)
+        return self._close(SPARED if kind else ANSWERED, target)
 
-    def _close(self, end: str, target: str = "", spared: Spared | None = None) -> list[Row]:
+    def _close(self, end: str, target: str = "") -> list[Row]:
         if self._end:
             return []
         self._end = end
+        spared = [
+            Spared(kind, source, one.total, self._book.price(source, tier), tier)
+            for (kind, source, tier), one in self._parts.items()
+            if one.total != NO_USAGE
+        ]
         rows = rows_of(self._attempts, end, target, spared)
         if rows:
             self._write(rows)

@@ -14,11 +14,13 @@ from typing import Any, NamedTuple, TypeVar
 
 from msgspec import Struct
 
+from headgate.admission_fields import asks_usage, bounds_answer, choices_in, flag_in, model_in
 from headgate.admission_head import Head, read_head
 from headgate.config import Config
 from headgate.core.canonical import parse_object
 from headgate.core.client import Client
 from headgate.core.eligibility import bypass_reason, has_effects, may_hold_media
+from headgate.core.embedding_inputs import EMBEDDINGS, Inputs, normal
 from headgate.core.fingerprint import (
     STREAMED_OPERATIONS,
     USAGE_OPERATIONS,
@@ -31,7 +33,6 @@ from headgate.core.fingerprint import (
     without_shape,
 )
 from headgate.core.rewrite import renamed
-from headgate.core.verdict import LIMIT_FIELDS
 from headgate.errors import BadRequest, Refused
 from headgate.layers.cache_settings import ignored_fields
 from headgate.layers.settings import policy_of
@@ -53,15 +54,12 @@ PLANS_MAX = 20_000
 PREFIXES_MAX = 4_000
 PREFIX_BYTES_MAX = 4_000
 """A longer prefix is made anew each time: what is remembered is bounded in bytes, too."""
-MODEL_CHARS_MAX = 500
-"""A longer name is none, and would stay: in plans, in the metrics, in a header of each reply."""
 HEADS_MAX = 256
 """Sets of headers remembered, and credentials."""
 WAYS_MAX = 1_000
 """Names of models whose routes are remembered, whoever may have invented them."""
 QUERY_BYTES_MAX = 8_192
 
-_CHOICES_MAX = 1_000
 V = TypeVar("V")
 
 
@@ -83,6 +81,8 @@ class Plan(Struct, frozen=True):
     limit_explicit: bool
     repeatable: bool
     client: Client | None = None
+    inputs: Inputs | None = None
+    """Of an embeddings call that may be taken apart."""
 
     @property
     def target(self) -> Target:
@@ -147,10 +147,12 @@ class Admission:
         return plan
 
     def call(
-        self, path: str, head: Head, body: bytes, plan: Plan, send: Sender | None = None
-    ) -> Call:
+        self, path: str, head: Head, body: bytes, plan: Plan, send: Sender | None = None,
+        company: bytes = b"",
+    ) -> Call:  # fmt: skip
         """The call to put through the stack when memory has no answer. `path` is relative to the
-        API root and holds the query string; `send` takes the place of the target's provider."""
+        API root and holds the query string; `send` takes the place of the target's provider;
+        those that differ in `company` are never sent together."""
         controls = head.controls
         ttl_s = plan.policy.ttl_s
         if controls.ttl_s is not None:
@@ -164,7 +166,7 @@ class Admission:
             sender = sender_of(credential)
             self._remember(self._senders, credential, sender, HEADS_MAX)
         request = WireRequest(
-            path, body, head.forwarded, credential, "POST", send, sender, head.name
+            path, body, head.forwarded, credential, "POST", send, sender, head.name, company
         )
         return Call(
             operation=plan.operation,
@@ -184,6 +186,7 @@ class Admission:
             routes=plan.routes,
             repeatable=plan.repeatable,
             client=plan.client,
+            inputs=plan.inputs,
         )
 
     def _prefix(self, operation: str, head: Head, query: bytes) -> tuple[bytes, bytes]:
@@ -226,6 +229,11 @@ class Admission:
             if len(before) <= PREFIX_BYTES_MAX:
                 self._remember(self._key_prefixes, known, before, PREFIXES_MAX)
         kept = {**self._shapeless(operation, fields, way.targets), "model": model}
+        inputs: Inputs | None = None
+        if operation == EMBEDDINGS and not streamed:
+            count, kept = normal(kept)
+            company = self._company(before, head, way.route, query) if count else before
+            inputs = Inputs(count, before, company) if count else None
         key = key_under(before, kept, self._ignored)
         return Plan(
             operation=operation,
@@ -237,12 +245,20 @@ class Admission:
             policy=policy,
             streamed=streamed,
             usage_wanted=self._wants_usage(operation, fields),
-            choices=_choices_in(terms),
+            choices=choices_in(terms),
             bypass=bypass,
-            limit_explicit=_bounds_answer(terms),
+            limit_explicit=bounds_answer(terms),
             repeatable=not has_effects(terms),
             client=head.client,
+            inputs=inputs,
         )
+
+    def _company(self, prefix: bytes, head: Head, route: bytes, query: bytes) -> bytes:
+        """What precedes the body of those that may go upstream with it."""
+        if not self._config.batch.across_tenants:
+            return prefix
+        headers = (*head.behaviour, (b"?", query))
+        return key_prefix(operation=EMBEDDINGS, scope=b"", route=route, headers=headers)
 
     def resolve(self, name: str, operation: str) -> tuple[str, tuple[Route, ...]]:
         """As `Routes.resolve`."""
@@ -276,14 +292,14 @@ class Admission:
         return able
 
     def _asked(self, fields: dict[str, Any]) -> str:
-        return _model_in(fields)
+        return model_in(fields)
 
     def _terms(self, fields: dict[str, Any]) -> dict[str, Any]:
         """The body in the terms that the rules of the cache are about."""
         return fields
 
     def _is_streamed(self, fields: dict[str, Any]) -> bool:
-        return _flag_in(fields, "stream")
+        return flag_in(fields, "stream")
 
     def _wants_usage(self, operation: str, fields: dict[str, Any]) -> bool:
         """Whether the events of a stream that only tell its usage are for the client."""
@@ -356,38 +372,3 @@ def _without_key(asked: str, provider: str) -> Refused:
     )
     refused.code = "provider_key_missing"
     return refused
-
-
-def _model_in(fields: dict[str, Any]) -> str:
-    model = fields.get("model")
-    if not isinstance(model, str) or not model:
-        raise BadRequest('"model" must be a non-empty string', code="missing_model")
-    if len(model) > MODEL_CHARS_MAX:
-        raise BadRequest(f'"model" must be a name of at most {MODEL_CHARS_MAX} characters')
-    return model
-
-
-def _flag_in(fields: dict[str, Any], name: str) -> bool:
-    value = fields.get(name)
-    if value is not None and not isinstance(value, bool):
-        raise BadRequest(f'"{name}" must be true or false')
-    return bool(value)
-
-
-def asks_usage(fields: dict[str, Any]) -> bool:
-    """Whether a request for a stream asks that it tells its usage."""
-    options = fields.get("stream_options")
-    return isinstance(options, dict) and options.get("include_usage") is True
-
-
-def _bounds_answer(fields: dict[str, Any]) -> bool:
-    """Whether a request sets a limit to the length of its answer."""
-    if LIMIT_FIELDS.isdisjoint(fields):
-        return False
-    return any(fields.get(name) is not None for name in LIMIT_FIELDS)
-
-
-def _choices_in(fields: dict[str, Any]) -> int:
-    """How many answers are asked for; what is no count is the provider's to refuse."""
-    count = fields.get("n")
-    return count if isinstance(count, int) and 1 <= count <= _CHOICES_MAX else 1

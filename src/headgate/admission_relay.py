@@ -14,7 +14,8 @@ from urllib.parse import urlsplit
 
 from msgspec import Struct
 
-from headgate.admission import Admission, asks_usage
+from headgate.admission import Admission
+from headgate.admission_fields import asks_usage
 from headgate.admission_head import CREDENTIAL_HEADERS, Head
 from headgate.config import Config
 from headgate.core.controls import read_controls

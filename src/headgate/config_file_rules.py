@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from headgate.config import Config
 from headgate.config_file_routes import broken_routes
 from headgate.config_file_text import Path, Tree, at, dotted, tables
+from headgate.core.microbatch import DELAY_MAX_S
 from headgate.core.units import parse_duration
 from headgate.layers.settings import BreakerConfig, LimitsConfig, RetryConfig
 from headgate.providers.settings import ProviderConfig
@@ -71,8 +72,8 @@ def warnings(config: Config) -> list[str]:
 
 
 def _without_effect(config: Config) -> Iterator[tuple[str, str]]:
-    if config.batch.enabled:
-        yield "batch.enabled", "without effect in this version"
+    if config.batch.delay_max > DELAY_MAX_S:
+        yield "batch.delay_max", f"nobody waits longer than {DELAY_MAX_S * 1000:g} ms for company"
     if config.server.workers > 1 and config.cache.enabled and not config.cache.persist:
         yield "server.workers", "each process has a cache of its own without cache.persist"
     for name, provider in config.providers.items():

@@ -20,16 +20,19 @@ from headgate.errors import ConfigError, Problem
 # Section and key there: section and key here.
 _SAME: dict[str, tuple[str, tuple[str, ...]]] = {
     "llm_cache": ("cache", ("enabled", "maxsize", "ttl", "persist", "persist_path")),
-    "llm_batch": ("batch", ("enabled", "max_batch_size")),
+    "llm_batch": ("batch", ("enabled",)),
     "circuit_breaker": (
         "breaker",
         ("enabled", "failure_threshold", "recovery_timeout", "success_threshold"),
     ),
 }
-_MILLISECONDS: dict[Path, Path] = {("llm_batch", "batch_timeout_ms"): ("batch", "batch_timeout")}
-_THERE: dict[Path, Path] = {
-    (section, key): (here, key) for section, (here, keys) in _SAME.items() for key in keys
-} | _MILLISECONDS
+_RENAMED: dict[Path, Path] = {("llm_batch", "max_batch_size"): ("batch", "items_max")}
+_MILLISECONDS: dict[Path, Path] = {("llm_batch", "batch_timeout_ms"): ("batch", "delay_max")}
+_THERE: dict[Path, Path] = (
+    {(section, key): (here, key) for section, (here, keys) in _SAME.items() for key in keys}
+    | _RENAMED
+    | _MILLISECONDS
+)
 _MODELS_ARGUMENT = "models"
 
 

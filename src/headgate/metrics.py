@@ -16,6 +16,7 @@ from typing import Any
 
 from headgate.core.histogram import BLOCK, BOUNDS_MS, COARSE, SIZE, block_sums, quantiles
 from headgate.core.series import HIT_EXACT, STALE, UPSTREAM, ModelSeries
+from headgate.core.tally_batches import Batches
 from headgate.types import NO_USAGE, Usage
 
 MODELS_MAX = 80
@@ -77,6 +78,8 @@ class Metrics:
         self._unlisted = self._names_bytes = 0
         self.overflows = 0
         """How often something was counted under `other` because there was no row left."""
+        self.batches = Batches()
+        """Requests that carried the inputs of embeddings calls."""
         self._rows: dict[str, _Row] = {}
         self._waiting: dict[str, deque[float]] = {}
 

@@ -17,18 +17,23 @@ from headgate.core.backoff import BackoffSettings
 from headgate.core.concurrency import ConcurrencySettings, LineSettings
 from headgate.core.gate import GateSettings
 from headgate.core.hedging import HedgeSettings
+from headgate.core.microbatch import DELAY_MAX_S, BatchBounds
 from headgate.core.rate import RateSettings
 from headgate.guards import Guards, GuardSettings
+from headgate.joining.company import Mixing
 from headgate.joining.flight import Flight, FlightLimits
 from headgate.lanes import Lanes, TargetLimits
 from headgate.layers.attempt import attempt
+from headgate.layers.batch import batch
 from headgate.layers.breaker import breaker
 from headgate.layers.cache import Serving, cache
+from headgate.layers.cache_settings import ignored_fields
 from headgate.layers.coalesce import coalesce
 from headgate.layers.cost import cost
 from headgate.layers.fallback import fallback
 from headgate.layers.fill import Fill
 from headgate.layers.hedge import Hedging
+from headgate.layers.inputs import inputs
 from headgate.layers.limit import limit
 from headgate.layers.observe import observe
 from headgate.layers.retry import retry
@@ -155,6 +160,31 @@ def front(
         ),
         throttled,
         Placed("fill", fill, "below coalesce: the entry stands before its flight ends"),
+    )
+
+
+def batched(
+    front: tuple[Placed, ...], config: Config, tiers: Tiers, metrics: Metrics, clock: Clock
+) -> tuple[Placed, ...]:
+    """The layers of `front` with two more where embeddings calls go upstream together."""
+    settings = config.batch
+    if not settings.enabled:
+        return front
+    bounds = BatchBounds(
+        settings.items_max,
+        settings.tokens_max,
+        min(settings.delay_max, DELAY_MAX_S),
+        settings.queue_max,
+        config.limits.concurrency_max,
+    )
+    parted = inputs(tiers, clock, ignored_fields(config.cache))
+    keyed = frozenset(name for name, provider in config.providers.items() if provider.has_key)
+    joined = batch(bounds, clock, metrics.batches, Mixing(settings.across_tenants, keyed))
+    return (
+        front[0],
+        Placed("inputs", parted, "above the cache: what it keeps is the answer to one input"),
+        *front[1:],
+        Placed("batch", joined, "below fill and above every target: one request is one attempt"),
     )
 
 

@@ -83,8 +83,7 @@ class Runtime:
         self.portal: Portal = Portal() if before is None else before.portal
         self._keys, self._names = Keys(self.config), Names()
         # Bound once: a hit takes 2 us, and each look-up of an attribute on its way 0.02.
-        self._monotonic = self.clock.monotonic
-        self._peek = self.tiers.memory.peek
+        self._monotonic, self._peek = self.clock.monotonic, self.tiers.memory.peek
         self._record_hit, self._book_hit = self.metrics.record_hit, self.ledger.record_hit
         self._log_hit = self.calls.hit
         self._spans = spans_of(self._parts, self.metrics)
@@ -96,7 +95,8 @@ class Runtime:
         self._providers = pipeline.providers(self.config, self._parts.wires, clock)
         limits = pipeline.limits(self._parts.limiting, clock)
         seen = pipeline.observed(self.metrics, self.ledger, clock, self.calls)
-        front = pipeline.front(cache, self.tiers, self.fill, clock, seen, limits.throttle)
+        plain = pipeline.front(cache, self.tiers, self.fill, clock, seen, limits.throttle)
+        front = pipeline.batched(plain, self.config, self.tiers, self.metrics, clock)
         guarded = pipeline.per_target(self.config, self._parts.resilience, clock, limits.limit)
         self.layers = pipeline.traced(front + guarded, self._spans)
         self._stack = pipeline.stack(self.layers, pipeline.by_target(self._providers))
@@ -279,12 +279,12 @@ class Runtime:
     # Looking and clearing.
 
     def stats(self) -> dict[str, Any]:
-        """`{"cache": ..., "metrics": ..., "breakers": ..., "cost": ...}`, with the seed's keys."""
+        """Objects `cache`, `metrics`, `breakers`, `batching` and `cost`, with the seed's keys."""
         numbers = self.metrics.snapshot()
         cache = cache_numbers(self.config.cache, numbers, self.tiers.stats(), self.fill.skipped())
         breakers = guard_numbers(self.guards, self._monotonic())
         parts = {"cache": cache, "metrics": numbers, "breakers": breakers}
-        return {**parts, "cost": self.ledger.numbers()}
+        return {**parts, "batching": self.metrics.batches.numbers(), "cost": self.ledger.numbers()}
 
     def monitor(self, every_s: float = EVERY_S, **settings: Any) -> Monitor:
         """Sums up each `every_s` seconds and warns of high error and low hit rates, from a thread

@@ -64,13 +64,45 @@ def give_back(
     if not outcome.sent:
         rate.release(reservation, now_s)
         return
+    rate.settle(reservation, _taken(rate, reservation.tokens, outcome, reply), now_s)
+
+
+def _taken(rate: Rate, estimate: int, outcome: Outcome, reply: Reply | None) -> int:
     reported = 0
     if reply is not None and rate.counts_tokens:
         reported = reported_usage(reply).tokens
     if outcome.kind == OK and reported:
-        tokens = reported
-    elif outcome.kind == IGNORED and outcome.origin == REMOTE:
-        tokens = 0
-    else:
-        tokens = max(reservation.tokens, reported)
-    rate.settle(reservation, tokens, now_s)
+        return reported
+    if outcome.kind == IGNORED and outcome.origin == REMOTE:
+        return 0
+    return max(estimate, reported)
+
+
+class Charge:
+    """The reservation of a call whose parts are asked for each by itself: it is one request, and
+    ends when none of its parts is under way."""
+
+    __slots__ = ("_is_sent", "_parts", "_rate", "_reservation", "_tokens")
+
+    def __init__(self, rate: Rate, reservation: Reservation) -> None:
+        self._rate = rate
+        self._reservation = reservation
+        self._parts = self._tokens = 0
+        self._is_sent = False
+
+    def begin(self) -> None:
+        """A part is on its way."""
+        self._parts += 1
+
+    def end(self, estimate: int, outcome: Outcome, reply: Reply | None, now_s: float) -> None:
+        """It has ended like this; `estimate` is its tokens where nobody has counted."""
+        self._parts -= 1
+        if outcome.sent:
+            self._is_sent = True
+            self._tokens += _taken(self._rate, estimate, outcome, reply)
+        if self._parts:
+            return
+        if self._is_sent:
+            self._rate.settle(self._reservation, self._tokens, now_s)
+        else:
+            self._rate.release(self._reservation, now_s)

@@ -140,6 +140,8 @@ class WireRequest(Struct, frozen=True):
     """Digest of the credential, where it is known already; `core.fingerprint.sender_of`."""
     name: bytes = b""
     """The client's own `Idempotency-Key`, as it goes to the target; empty where it sent none."""
+    company: bytes = b""
+    """With a `send`: requests that differ in this are never sent together."""
 
 
 class Invocation(Struct, frozen=True):
@@ -227,6 +229,11 @@ class Call(Struct, frozen=True):
     """It waits for a place here: no other target of the same model can be tried now."""
     set_as: str = ""
     """Name in the configuration of the model whose settings this attempt has; "": `model`."""
+    inputs: Any = None
+    """What is known of the inputs of an embeddings call, a `core.embedding_inputs.Inputs`; None
+    where they are not taken apart."""
+    seat: Any = None
+    """Its place among those that are asked for together, a `joining.seats.Seat`; set by inputs."""
 
     @property
     def settings_name(self) -> str:

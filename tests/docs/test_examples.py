@@ -8,6 +8,7 @@ the README, 127.0.0.1:4000, is a gateway in front of the fake provider.
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import shlex
@@ -21,6 +22,7 @@ from typing import NamedTuple
 
 import pytest
 import uvicorn
+from gates import patient
 
 from headgate.config import Config, ProviderConfig
 from headgate.runtime import Runtime
@@ -33,7 +35,7 @@ SHELLS = ("console", "bash", "sh", "shell")
 # Programs that an example may use besides ours.
 PROGRAMS = {"git", "cd", "curl", "export", "pip", "python", "python3", "docker", "kill"}
 CREDENTIALS = {"OPENAI_API_KEY": "sk-example", "ANTHROPIC_API_KEY": "sk-ant-example"}
-PROGRAM_S = 60
+PROGRAM_S = 120
 
 
 class Example(NamedTuple):
@@ -108,7 +110,8 @@ def is_assignment(word: str) -> bool:
 def address() -> Iterator[str]:
     """Where a gateway answers that stands in front of the fake provider."""
     config = Config(providers={"fake": ProviderConfig(kind="fake")})
-    settings = uvicorn.Config(Gateway(Runtime(config)), lifespan="on", log_config=None)
+    gateway = Gateway(Runtime(patient(config)))
+    settings = uvicorn.Config(gateway, lifespan="on", log_config=None)
     server = uvicorn.Server(settings)
     with socket.create_server(("127.0.0.1", 0)) as door:
         thread = threading.Thread(target=server.run, args=([door],))
@@ -165,6 +168,13 @@ def assert_headgate_has(words: list[str]) -> None:
     )  # fmt: skip
     assert told.returncode == 0, f"headgate {' '.join(words)}: {told.stderr}"
     assert [option for option in options if option not in told.stdout] == [], words
+
+
+@pytest.mark.parametrize(
+    "example", [e for e in EXAMPLES if e.language == "python"], ids=lambda example: example.place
+)
+def test_python_that_does_not_run_is_python_all_the_same(example: Example) -> None:
+    compile(example.text, example.place, "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
 
 
 def test_a_block_that_does_not_run_says_why() -> None:

@@ -27,7 +27,7 @@ from observatory import (
     last_s,
     near,
 )
-from programs import running, until
+from programs import run, running, until
 from seedmonitor import monitored
 
 from headgate.generate.reading import read_app
@@ -184,6 +184,11 @@ def test_the_monitor_of_the_seed_watches_it(
     errors, calls = before["total_errors"] + 20, before["total_calls"] + 20
     assert warned == f"High LLM error rate: {errors} / {calls}"
     assert told.startswith(f"LLM Stats: {{'total_calls': {calls}, ")
+
+
+def test_the_command_for_numbers_asks_it(watched: Watched, tmp_path: Path) -> None:
+    told = run("stats", "--url", watched.service.url, "--json", cwd=tmp_path)
+    assert json.loads(told.stdout)["metrics"]["by_model"].keys() >= {FAST, CAREFUL}
 
 
 def test_the_monitor_of_headgate_watches_it(watched: Watched, tmp_path: Path) -> None:

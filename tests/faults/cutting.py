@@ -144,9 +144,10 @@ class Bench(NamedTuple):
 
 
 @contextmanager
-def bench(fault: str = "") -> Iterator[Bench]:
-    """Made for one of `FAULTS`, or for another one."""
-    count, settings = (LANES, {"idle_timeout": IDLE_S}) if fault == "stall" else (1, {})
+def bench(fault: str = "", idle_s: float = IDLE_S) -> Iterator[Bench]:
+    """Made for one of `FAULTS`, or for another one. What must come whole wants an `idle_s` that a
+    busy machine does not exceed."""
+    count, settings = (LANES, {"idle_timeout": idle_s}) if fault == "stall" else (1, {})
     with ExitStack() as stack:
         server = stack.enter_context(FaultServer(seed=7))
         gate = stack.enter_context(gate_before(server, **settings))

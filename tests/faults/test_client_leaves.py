@@ -175,6 +175,6 @@ def test_a_deadline_of_the_caller_takes_the_call_along(open_lab: Callable[..., L
     lab = open_lab()
     lab.server.hold()
     with lab.raw() as client:
-        client.send(asking(CHAT, fields_for(CHAT), KEY, "headgate-deadline: 100ms"))
+        client.send(asking(CHAT, fields_for(CHAT), KEY, "headgate-deadline: 1s"))
         assert client.rest().startswith(b"HTTP/1.1 504 ")
     lab.server.wait_for_abandoned(1)

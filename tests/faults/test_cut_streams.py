@@ -117,7 +117,7 @@ def test_what_happens_behind_the_terminal_marker_does_not_harm_the_answer(
     like any other."""
     recording = next(each for each in RECORDINGS if each.operation == operation)
     end = len(recording.content)
-    with bench(fault) as it:
+    with bench(fault, idle_s=1.5) as it:
         for place in range(complete_at(recording), end + 1):
             got = it.ask(recording, FAULTS[fault](place))
             found = outcome(reader, recording, got)

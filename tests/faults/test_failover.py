@@ -25,7 +25,7 @@ PREAMBLES = {CHAT: b'"role":"assistant"', MESSAGES: b'"type":"message_start"',
 LENGTHS = {CHAT: 2_400, MESSAGES: 2_000, "/v1/responses": 5_000}
 ALWAYS = {"breaker": BreakerConfig(enabled=False)}
 """Or the broken target is soon left alone."""
-SILENT_S = 0.25
+SILENT_S = 0.5
 BREAKS: dict[str, Callable[[int], Any]] = {
     "reset": lambda at: CutAt(at, by="rst"),
     "fin": lambda at: CutAt(at, by="fin"),

@@ -14,7 +14,7 @@ from several import first_limited, several
 from headgate.testing import SlowHeaders, Stall, Usual
 
 PATHS = (CHAT, MESSAGES, "/v1/responses")
-LIMITS = {"first_token_timeout": 0.2, "total_timeout": 0.4, "first_byte_timeout": 0.3}
+LIMITS = {"first_token_timeout": 1.0, "total_timeout": 1.6, "first_byte_timeout": 1.3}
 
 
 @pytest.mark.parametrize("path", PATHS)

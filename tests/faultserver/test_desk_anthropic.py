@@ -101,7 +101,8 @@ def test_batches_are_listed_page_by_page_and_to_their_owner_alone(server: FaultS
         for call in (other.messages.batches.retrieve, other.messages.batches.cancel):
             with pytest.raises(anthropic.NotFoundError):
                 call(names[0])
-        for name in (names[0], "msgbatch_none"):
+        under_way = client.messages.batches.create(requests=requests(1)).id
+        for name in (under_way, "msgbatch_none"):
             with pytest.raises(anthropic.NotFoundError):
                 client.get(f"/v1/messages/batches/{name}/results", cast_to=object)
 

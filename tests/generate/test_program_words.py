@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable
-
 import pytest
+from executed import executed_lines
 
 from headgate.generate.program import read_program
 from headgate.generate.program_words import DEPTH_MAX, WORDS_MAX, cut
@@ -55,24 +53,6 @@ def test_deep_nesting_is_refused(opening: str) -> None:
     assert [f.message for f in cut(f"llm a {opening * 21}").findings] == [
         f"nested deeper than {DEPTH_MAX}"
     ]
-
-
-def executed_lines(work: Callable[[], object]) -> int:
-    """How many lines of Python run in `work`: what a busy machine does not change."""
-    count = 0
-
-    def trace(frame: object, event: str, _: object) -> object:
-        nonlocal count
-        count += event == "line"
-        return trace
-
-    before = sys.gettrace()
-    sys.settrace(trace)  # type: ignore[arg-type]
-    try:
-        work()
-    finally:
-        sys.settrace(before)
-    return count
 
 
 SHAPES = {

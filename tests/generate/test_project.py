@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from appspelling import DESK, app_of, apps
+from executed import executed_lines
 from hypothesis import given, settings
 
 from headgate.backend import opened
@@ -19,8 +20,9 @@ from headgate.generate.model import App, Step
 from headgate.generate.output import changes, write
 from headgate.generate.project import project
 
-MINIMAL = """llm fast { provider: openai model: "gpt-4o-mini" }
-prompt hello { model: fast args: { name: string } template: "Greet {{name}}" }"""
+LLM = 'llm fast { provider: openai model: "gpt-4o-mini" }\n'
+PROMPT = 'prompt hello { model: fast args: { name: string } template: "Greet {{name}}" }'
+MINIMAL = LLM + PROMPT
 HOSTILE = '"""\'\'\'\\"); import os; os.abort() #{{x}}@{routes}${HOME}\n\r\u2028\u202e\x00'
 KEYS = {"OPENAI_API_KEY": "sk-o", "ANTHROPIC_API_KEY": "sk-a"}
 
@@ -34,6 +36,18 @@ def test_an_app_always_becomes_the_same_bytes(app: App) -> None:
         if name.endswith(".py"):
             ast.parse(text)
     tomllib.loads(files["headgate.toml"])
+
+
+def test_the_work_grows_as_the_app_does() -> None:
+    """So that 200 prompts, which take less than half a second of CPU, are not 100 times 20."""
+
+    def made(prompts: int) -> int:
+        named = (PROMPT.replace("hello", f"p{at}") for at in range(prompts))
+        text = LLM + "\n".join(named)
+        return executed_lines(lambda: project(app_of(text)))
+
+    small, large = made(20), made(80)
+    assert large <= 6 * small
 
 
 def test_the_files_are_those_that_are_promised() -> None:

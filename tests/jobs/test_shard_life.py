@@ -214,3 +214,24 @@ def test_an_anthropic_batch_of_which_nobody_knows_whose_it_is(
         assert job.counts == counts
         assert states == (["abandoned", "applied"] if resubmit else ["needs_review"])
         assert (job.at_risk_nanos > 0) == resubmit
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_batch_is_brought_to_its_end_although_its_provider_gets_no_more(
+    server: FaultServer, tmp_path: Path, kind: str
+) -> None:
+    server.batch(BatchCourse(looks=None, cancel_looks=0, done_at_cancel=1.0))
+
+    async def run() -> Job:
+        async with bench(tmp_path, config_at(server, kind)) as desk:
+            job = made(desk.store, map(body, range(3)), kind)
+            running = asyncio.ensure_future(desk.run(job))
+            await _polling(desk, job, 1)
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+        async with bench(tmp_path, config_at(server, kind, api="none")) as desk:
+            done = await desk.run(job, is_cancelling=True)
+            judge(server, desk, done)
+            return done
+
+    assert asyncio.run(run()).counts == {"succeeded": 3}

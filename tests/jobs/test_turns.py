@@ -75,9 +75,11 @@ def test_somebodys_word_lengthens_a_pause_and_never_shortens_it() -> None:
 def test_several_that_hear_the_same_make_one_pause() -> None:
     turns: Turns[str] = Turns()
     turns.put("a")
-    for _ in range(20):
-        turns.pause(0.0, None, 1.0)
+    assert [turns.pause(0.0, None, 1.0) for _ in range(3)] == [True, False, False]
     assert turns.next(0.0) == pytest.approx(FIRST_S)
+    assert not turns.pause(FIRST_S, None, 1.0), "the second in a row"
+    turns.succeed()
+    assert turns.pause(10.0, None, 1.0)
 
 
 def test_all_that_are_left_can_be_taken_out() -> None:

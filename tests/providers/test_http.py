@@ -181,7 +181,7 @@ def test_nobody_there_is_unreachable_and_nothing_was_sent() -> None:
 def test_a_silent_provider_is_a_timeout_before_the_first_byte(provider: FakeProvider) -> None:
     provider.script(Hang())
     with pytest.raises(UpstreamTimeout) as caught:
-        ask(config_for(provider, first_byte_timeout=0.1), call_of())
+        ask(config_for(provider, first_byte_timeout=1.0), call_of())
     assert caught.value.stage == "first_token"
     assert caught.value.sent
     provider.wait_for_abandoned(1)

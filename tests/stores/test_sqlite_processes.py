@@ -112,7 +112,9 @@ def test_a_file_set_aside_by_one_process_is_left_by_the_others_too(
     newest = max(kept(opened))
     flushed = [0]
     while flushed[-1] <= newest:
-        flushed += map(int, process.stdout.readline().split())
+        line = process.stdout.readline()
+        assert line, "it goes on writing"
+        flushed += map(int, line.split())
     process.kill()
     flushed += map(int, process.communicate()[0].split())
     assert flushed[-1] in kept(opened)

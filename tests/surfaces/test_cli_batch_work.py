@@ -10,7 +10,7 @@ import pytest
 from batchruns import IN_NANOS, OUT_NANOS, Bench, batch, here
 from programs import until
 
-from headgate.testing import BatchCourse, Delay, Pause
+from headgate.testing import BatchCourse, Delay, Pause, Status
 
 
 @pytest.fixture
@@ -88,6 +88,27 @@ def test_a_job_that_somebody_works_on_is_cancelled_there(
     assert [row["custom_id"] for row in rows] == [f"r{n}" for n in range(40)]
     codes = {row["error"]["code"] for row in rows if row["error"]}
     assert codes == {"batch_cancelled"}
+
+
+def test_what_would_be_in_the_way_of_the_output_is_told_before_anything_is_asked(
+    bench: Bench,
+) -> None:
+    bench.ask(3)
+    assert bench.run(HEADGATE_FAILPOINT="committed").returncode == -signal.SIGKILL
+    bench.out.write_text("mine")
+    told = bench.call("resume", bench.job().id)
+    assert told.returncode == 2
+    assert f"{bench.out} is there already: move it away" in told.stderr
+    assert bench.server.calls == []
+
+
+def test_a_pause_is_told(bench: Bench) -> None:
+    bench.ask(1)
+    bench.server.script(Status(429))
+    done = bench.run()
+    assert done.returncode == 0
+    job = bench.job().id
+    assert f"{job} pauses, and tries again: the provider answered with status 429" in done.stderr
 
 
 def test_a_job_that_nobody_works_on_is_cancelled_here(bench: Bench) -> None:

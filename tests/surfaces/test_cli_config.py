@@ -104,11 +104,11 @@ def test_check_refuses_an_open_gateway_without_a_token(capsys: Captured, folder:
 
 def test_check_says_what_has_no_effect(capsys: Captured, folder: Path) -> None:
     (folder / "x.toml").write_text(
-        '[cache]\npersist = true\npersist_path = "absent/cache.db"\n[batch]\nenabled = true\n'
+        '[cache]\npersist = true\npersist_path = "absent/cache.db"\n[batch]\ndelay_max = "1s"\n'
     )
     told = Told(capsys, "check", "--config", "x.toml")
     assert (told.code, told.out) == (0, "ok: x.toml\n")
-    assert "note: batch.enabled: without effect in this version\n" in told.err
+    assert "note: batch.delay_max: nobody waits longer than 50 ms for company\n" in told.err
     assert f"note: cache.persist_path: no folder {folder / 'absent'}" in told.err
 
 

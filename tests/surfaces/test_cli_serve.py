@@ -58,7 +58,7 @@ def test_secrets_are_never_printed(tmp_path: Path) -> None:
 
 def test_a_file_names_the_providers_and_the_disk_tier(tmp_path: Path) -> None:
     (tmp_path / "gate.toml").write_text(
-        '[cache]\npersist = true\nmaxsize = 7\n[batch]\nenabled = true\n[providers.local]\n'
+        '[cache]\npersist = true\nmaxsize = 7\n[batch]\ndelay_max = "1s"\n[providers.local]\n'
         'base_url = "http://127.0.0.1:9/v1"\n'
     )  # fmt: skip
     words = ("serve", "--port", "0", "--config", "gate.toml")
@@ -68,7 +68,7 @@ def test_a_file_names_the_providers_and_the_disk_tier(tmp_path: Path) -> None:
             "(configuration gate.toml; Ctrl-C ends it)",
             "  provider local: openai, http://127.0.0.1:9/v1, the client's credential",
             "  cache: 7 entries in memory, and on disk in headgate-cache.db",
-            "  note: batch.enabled: without effect in this version",
+            "  note: batch.delay_max: nobody waits longer than 50 ms for company",
         ):
             assert f"{line}\n" in gateway.output
         assert "fake" not in gateway.output

@@ -53,7 +53,7 @@ def quick(provider: FakeProvider) -> Iterator[Gate]:
 
 @pytest.fixture
 def usual() -> Iterator[Gate]:
-    gate = Gate(Config())
+    gate = Gate(Config(server=ServerConfig(header_timeout=60.0)))
     yield gate
     gate.close()
 

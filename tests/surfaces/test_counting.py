@@ -37,6 +37,8 @@ def test_what_is_not_known_is_shown_as_other() -> None:
     assert shown(("attempt_time", "a", "answered", "ok")) == ("attempt_time", "a", "other", "ok")
     assert shown(("attempt_time", "a", "x", "ok")) == ("attempt_time", "a", "x", "ok")
     assert shown(("ledger", "invented", "answer")) == ("ledger", "other", "answer")
+    assert shown(("batch", "invented")) == ("batch", "other")
+    assert shown(("batch", "answered")) == ("batch", "answered")
     assert shown(("error", "m", "timeout")) == ("error", "m", "timeout")
 
 

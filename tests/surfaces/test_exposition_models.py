@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from headgate.core.booking import ANSWER, AVOIDED_EXACT
 from headgate.core.series import STALE, ModelSeries
+from headgate.core.tally_batches import Batches
 from headgate.core.totals import Sum
 from headgate.surfaces.exposition_models import (
+    batch_families,
     call_families,
     compat_families,
     duration_family,
@@ -102,3 +104,15 @@ def test_what_was_counted_is_read_back() -> None:
     )  # fmt: skip
     assert (second.model, second.failures) == ("alone", 5)
     assert sums_in(totals) == {"m": {ANSWER: Sum(1, 2, 3)}}
+
+
+def test_requests_for_embeddings_have_their_size_and_the_wait_for_them() -> None:
+    counts = Batches()
+    counts.sent("m", 3, [0.001, 0.3])
+    found = lines(*batch_families({("batch", "m"): counts.models["m"].vector()}))
+    assert 'headgate_batch_size_bucket{model="m",le="2"} 0' in found
+    assert 'headgate_batch_size_bucket{model="m",le="4"} 1' in found
+    assert 'headgate_batch_size_sum{model="m"} 3' in found
+    assert 'headgate_batch_wait_seconds_bucket{model="m",le="0.005"} 1' in found
+    assert 'headgate_batch_wait_seconds_count{model="m"} 2' in found
+    assert 'headgate_batch_wait_seconds_sum{model="m"} 0.301' in found

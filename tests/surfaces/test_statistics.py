@@ -47,3 +47,20 @@ def test_nothing_counted_reads_as_zeros(door: Any) -> None:
     whole = over_workers(door.runtime.stats(), numbers.told())
     assert whole["metrics"] == door.runtime.stats()["metrics"]
     assert whole["cost"] == door.runtime.stats()["cost"]
+
+
+def test_requests_for_embeddings_are_added_up_over_workers(
+    open_door: Callable[..., Any], tmp_path: Path
+) -> None:
+    told, asked = None, {"model": "m", "input": ["a", "b", "c"]}
+    for number in range(2):
+        door = open_door()
+        assert door.post("/v1/embeddings", asked).status == 200
+        numbers = Numbers(tmp_path / "n.db", str(number))
+        numbers.follow(door.runtime)
+        told = numbers.told()
+        own = door.runtime.stats()
+    assert told is not None
+    batching = over_workers(own, told)["batching"]
+    assert (batching["requests"], batching["calls"], batching["items"]) == (2, 2, 6)
+    assert batching["items_per_request"] == 3

@@ -33,6 +33,8 @@ ROOMS = {
     "lanes": "core errors clock",
     # What a call costs: its account, and the books of the process.
     "account": "trail core spending stream types",
+    # Of a request for several calls: it books each its part.
+    "account_joint": "account trail core types",
     "trail": "core types",
     # The log of calls: what happened to each, and why; it writes nothing.
     "calllog": "calllog account trail core stream types clock",
@@ -42,6 +44,8 @@ ROOMS = {
     "ledger": "account stores.base core types clock",
     "reshape": "core stream types",
     "joining": "joining core stream types errors",
+    # What goes upstream for several calls is booked to each.
+    "joining.company": "joining account core stream types errors",
     # A store knows its promises, never another store.
     "stores.base": "core types",
     # Files are opened in one place: where one is broken, some begin anew and others are kept.
@@ -114,7 +118,7 @@ ROOMS = {
     "jobs.apis": "jobs.apis providers.wire providers.wire_client providers.http "
     "providers.settings core types errors clock",
     "jobs.shard": "jobs runtime core stream types errors clock",
-    "jobs.shards": "jobs runtime core errors clock",
+    "jobs.shards": "jobs providers.settings runtime core errors clock",
     "jobs.choosing": "jobs runtime core clock",
     "jobs.runner": "jobs runtime core errors clock",
     # What is counted, over all workers: they share a file of their own.

@@ -50,6 +50,8 @@ class Attempt(Struct, frozen=True):
     price: Price | None = None
     tier: str = ""
     """The service tier that the reply named."""
+    is_answer: bool = False
+    """It brought a part of the answer, together with others: which, its request knows."""
 
 
 class Spared(Struct, frozen=True):
@@ -79,18 +81,18 @@ class Row(Struct, frozen=True):
 
 
 def rows_of(
-    attempts: Sequence[Attempt], end: str, target: str = "", spared: Spared | None = None
+    attempts: Sequence[Attempt], end: str, target: str = "", spared: Iterable[Spared] = ()
 ) -> list[Row]:
     """The rows of a call with these attempts, in their order; `target` is whose answer the client
-    received, `spared` the answer that it had for nothing."""
-    answer = _answer(attempts, target) if end == ANSWERED else None
+    received, `spared` what it had of it for nothing."""
+    answers = _answers(attempts, target) if end == ANSWERED else ()
     rows = [
         row
         for number, attempt in enumerate(attempts)
-        if (row := billed_row(attempt, end, is_answer=number == answer)) is not None
+        if (row := billed_row(attempt, end, is_answer=number in answers)) is not None
     ]
-    if spared is not None and end == SPARED and spared.usage != NO_USAGE:
-        rows.append(spared_row(spared))
+    if end in (ANSWERED, SPARED):
+        rows += [spared_row(part) for part in spared if part.usage != NO_USAGE]
     return rows
 
 
@@ -153,8 +155,14 @@ def nanos_in(rows: Iterable[Row], kinds: frozenset[str]) -> int | None:
     return total
 
 
-def _answer(attempts: Sequence[Attempt], target: str) -> int | None:
-    """Which attempt the client's answer is from: the last good one of its target."""
+def _answers(attempts: Sequence[Attempt], target: str) -> Sequence[int | None]:
+    """Which attempts the client's answer is from: one, or those that say so."""
+    parts = [number for number, attempt in enumerate(attempts) if attempt.is_answer]
+    return parts or [answer_of(attempts, target)]
+
+
+def answer_of(attempts: Sequence[Attempt], target: str) -> int | None:
+    """Which attempt an answer is from: the last good one of its target."""
     for number in range(len(attempts) - 1, -1, -1):
         attempt = attempts[number]
         if attempt.outcome.kind == OK and target in ("", attempt.target):

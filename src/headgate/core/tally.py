@@ -19,11 +19,12 @@ Levels = dict[Name, float]
 """What may rise and fall: gauges."""
 
 BREAKER_STATE, SINCE, SHARED_STORE = "breaker_state", "config_loaded", "shared_store"
+BATCH = "batch"
 CLOSED, OPEN, HALF_OPEN, BY_HAND = 0, 1, 2, 3
 OTHER = "other"
-_MODEL_AT = {"model": 1, "error": 1, "refusal": 1, "ledger": 1, "flights": 1, "attempt": 2,
-             "attempt_time": 2, "in_flight": 2, "limit": 2, BREAKER_STATE: 3, "breaker_calls": 3,
-             "breaker_open": 3}  # fmt: skip
+_MODEL_AT = {"model": 1, "error": 1, "refusal": 1, "ledger": 1, "flights": 1, BATCH: 1,
+             "attempt": 2, "attempt_time": 2, "in_flight": 2, "limit": 2, BREAKER_STATE: 3,
+             "breaker_calls": 3, "breaker_open": 3}  # fmt: skip
 """Where the label is that clients may invent; a transition has it inside its target."""
 _TRANSITION, _TARGET_AT = "transition", 2
 _GRAVITY = (CLOSED, HALF_OPEN, BY_HAND, OPEN)

@@ -24,8 +24,8 @@ _OK = 200
 
 class BatchCourse(Struct, frozen=True, kw_only=True):
     """How one batch goes. The default: it is under way at the first look and has ended well at the
-    second, its results in the order of the input. A look is one retrieval of the batch, or of a page
-    that it stands on."""
+    second, its results in the order of the input. A look is one retrieval of the batch, or of a
+    page that it stands on."""
 
     looks: int | None = 1
     """How many looks find it under way; None: all, until it is cancelled."""

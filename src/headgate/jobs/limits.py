@@ -1,7 +1,7 @@
 """What the batch APIs of providers take: a dated table, not constants; settings win over it.
 
-A provider at its vendor's own address has its vendor's row. What else speaks a dialect has its batch
-API only if somebody says so (`api`), with the row of its name, else that of the dialect.
+A provider at its vendor's own address has its vendor's row. What else speaks a dialect has its
+batch API only if somebody says so (`api`), with the row of its name, else that of the dialect.
 """
 
 from __future__ import annotations

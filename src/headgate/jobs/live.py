@@ -8,6 +8,7 @@ the target is not well, all lines pause; a line that fails by itself is tried ag
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import Counter
 from collections.abc import Awaitable
 from typing import Any, NamedTuple
@@ -28,6 +29,7 @@ from headgate.jobs.states import EXPIRED, FAILED, QUEUED
 from headgate.jobs.turns import Turns
 from headgate.runtime import Runtime
 
+_LOG = logging.getLogger("headgate.jobs")
 SENT_MAX = 5
 """After so many tries that may each be billed, and brought no answer, a line has failed."""
 _LOOK_S = 0.05
@@ -188,7 +190,8 @@ class _Run:
         now_s, dice = self._clock.monotonic(), self._clock.random()
         work.last = again
         if again.concerns_all:
-            self._turns.pause(now_s, again.after_s, dice)
+            if self._turns.pause(now_s, again.after_s, dice):
+                _LOG.warning("%s pauses, and tries again: %s", self._job.id, again.message)
             self._turns.put_back(work)
             return
         work.rounds += 1

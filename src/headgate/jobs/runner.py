@@ -117,6 +117,8 @@ class _Run:
         try:
             client = self._client(job)
         except HeadgateError as error:
+            # What was begun at a provider may be billed: it is cancelled, and what came of it kept.
+            await self._kept(self._runner._batches.lane.cancel(self._lease, job))
             await self._end_rest(FAILED, error.code, error.message)
             outcome = _GOES_ON
         else:

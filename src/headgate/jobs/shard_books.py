@@ -4,12 +4,14 @@ process, and the cache, from which the next who asks the same is answered.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import BinaryIO, NamedTuple
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, BinaryIO, NamedTuple
 
 from headgate.core.booking import ANSWER, AT_RISK, AVOIDED_BATCH, Row
 from headgate.core.money import Price, Tokens, cost_nanos, times, tokens_of
 from headgate.core.verdict import tier_in, usage_in
+from headgate.errors import Unpriced
 from headgate.jobs.asking import Asker
 from headgate.jobs.disk import Disk
 from headgate.jobs.limits import BatchLimits
@@ -18,7 +20,7 @@ from headgate.jobs.shard_plan import read_lines
 from headgate.jobs.states import SUCCEEDED
 from headgate.runtime import Runtime
 from headgate.stream import Whole
-from headgate.types import NO_USAGE, Call, Provenance, Reply, Usage
+from headgate.types import NO_USAGE, Call, Provenance, Reply, Target, Usage
 
 TIER = "batch"
 _HEADERS = ((b"content-type", b"application/json"),)
@@ -36,10 +38,30 @@ class Books:
     """Of one job. On the home loop of `runtime`."""
 
     def __init__(
-        self, runtime: Runtime, disk: Disk, asker: Asker, file: BinaryIO, limits: BatchLimits
-    ) -> None:
+        self, runtime: Runtime, disk: Disk, asker: Asker, file: BinaryIO, limits: BatchLimits,
+        purse: Any = None,
+    ) -> None:  # fmt: skip
         self._runtime, self._disk, self._asker = runtime, disk, asker
-        self._file, self._limits = file, limits
+        self._file, self._limits, self._purse = file, limits, purse
+
+    @asynccontextmanager
+    async def reserved(self, target: Target, items: Sequence[Item]) -> AsyncIterator[None]:
+        """While these are in a batch, the budget of the key that made the job is reserved for them.
+        Raises SpendExhausted, and Unpriced where nobody knows what they take of it."""
+        purse = self._purse
+        if purse is None:
+            yield
+            return
+        await self.know_price(target.provider, target.model)
+        usage = Usage(tokens_in=sum(item.tokens_estimated for item in items))
+        cost = self._batch_nanos(target.provider, target.model, usage, "")[0]
+        if cost is None and not purse.takes_unpriced:
+            raise Unpriced(f"nobody knows what a batch of {target.name} costs")
+        hold = purse.reserve(cost or 0)
+        try:
+            yield
+        finally:
+            purse.release(hold)
 
     async def know_price(self, provider: str, model: str) -> None:
         """Waits for the table of prices where it must."""
@@ -48,22 +70,32 @@ class Books:
     def paid(self, shard: Shard, body: bytes) -> Paid:
         """What the provider bills for an answer, and what it would have billed besides outside of a
         batch."""
-        usage, prices = usage_in(body), self._runtime.ledger.prices
+        usage, tier = usage_in(body), tier_in(body)
         if usage is NO_USAGE:
             return Paid(usage, 0, 0)
-        tier = tier_in(body)
         usual = "" if tier == TIER else tier
-        whole = _cost(prices.price(shard.provider, shard.model, usual), usage)
-        batch = _cost(prices.price(shard.provider, shard.model, usual, batch=True), usage)
-        if batch is None and whole is not None:
-            batch = times(whole, self._limits.price_factor)
+        batch, whole = self._batch_nanos(shard.provider, shard.model, usage, usual)
         saved_nanos = 0 if whole is None or batch is None else max(0, whole - batch)
         return Paid(usage, batch, saved_nanos)
+
+    def _batch_nanos(
+        self, provider: str, model: str, usage: Usage, tier: str
+    ) -> tuple[int | None, int | None]:
+        """What a usage costs in a batch, and outside of one."""
+        prices = self._runtime.ledger.prices
+        whole = _cost(prices.price(provider, model, tier), usage)
+        batch = _cost(prices.price(provider, model, tier, batch=True), usage)
+        if batch is None and whole is not None:
+            batch = times(whole, self._limits.price_factor)
+        return batch, whole
 
     async def book(self, ended: Sequence[tuple[Item, Settled]]) -> None:
         """Writes down items that have ended, after they were kept for good: what is lost of this in
         a crash is an entry of the cache, and a row of sums that begin anew with each process."""
         good = {item.custom_id: one for item, one in ended if one.state == SUCCEEDED}
+        if self._purse is not None:
+            spent_nanos = sum(one.cost_nanos or 0 for one in good.values())
+            self._purse.settle(self._purse.reserve(0), spent_nanos)
         items = [item for item, _ in ended if item.custom_id in good]
         for item, line in await self._disk.do(lambda _: read_lines(self._file, items)):
             call = self._asker.call_of(line)

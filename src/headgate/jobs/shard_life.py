@@ -187,18 +187,23 @@ class Life:
         looks = 0
         while True:
             try:
-                if self._limits.reconcile == "metadata":
-                    found = await self._by_token()
-                    # What was just made may take a moment to be listed.
-                    if found is not None or looks:
-                        return found
-                else:
-                    return await self._by_results()
+                found, is_certain = await self._looked_for(looks)
             except (UpstreamFailed, Vanished):
+                is_certain = False
                 if self._is_cancelling and looks >= _RESULT_TRIES:
                     raise _Ambiguous from None
+            if is_certain:
+                return found
             looks += 1
             await self._nap()
+
+    async def _looked_for(self, looks: int) -> tuple[Remote | None, bool]:
+        """The batch, if there is one, and whether that is certain: what was just made may take a
+        moment to be listed."""
+        if self._limits.reconcile != "metadata":
+            return await self._by_results(), True
+        found = await self._by_token()
+        return found, found is not None or looks > 0
 
     async def _by_token(self) -> Remote | None:
         async with aclosing(self._api.recent(self._shard.created_s - _SKEW_S)) as batches:  # type: ignore[type-var]

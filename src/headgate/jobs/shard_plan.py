@@ -78,19 +78,26 @@ class Drafting:
         while page := await self._disk.do(lambda store: self._read(store, after_line)):  # noqa: B023
             after_line = page[-1][0].line_no
             for item, line in page:
-                if item.attempt >= self._attempts_max:
-                    continue
-                found = await self._asker.find(item, line)
-                if isinstance(found, Settled):
-                    self.settled.append(found)
-                    continue
-                target = self._target(found, item, shut)
-                if target is not None:
-                    for draft in _filled(groups, target, self._limits[target.provider], found):
-                        yield draft
+                for draft in await self._placed(groups, item, line, shut):
+                    yield draft
         for group in groups.values():
             if group.items:
                 yield Draft(group.target, group.items)
+
+    async def _placed(
+        self, groups: dict[tuple[str, str], _Group], item: Item, line: bytes, shut: Collection[str]
+    ) -> list[Draft]:
+        """Puts an item where it belongs; the draft that is full with that."""
+        if item.attempt >= self._attempts_max:
+            return []
+        found = await self._asker.find(item, line)
+        if isinstance(found, Settled):
+            self.settled.append(found)
+            return []
+        target = self._target(found, item, shut)
+        if target is None:
+            return []
+        return _filled(groups, target, self._limits[target.provider], found)
 
     def _target(self, question: Question, item: Item, shut: Collection[str]) -> Target | None:
         """Where it would go on the ordinary path, too; None where that one takes no batches of

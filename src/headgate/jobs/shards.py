@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from contextlib import AsyncExitStack
 from typing import Any, BinaryIO, NamedTuple
 
 from headgate.clock import Clock
 from headgate.core.client import Client
-from headgate.errors import StoreError
+from headgate.errors import HeadgateError, SpendExhausted, StoreError, Unpriced
 from headgate.jobs.apis.asking import Patience
 from headgate.jobs.apis.base import BatchApi
 from headgate.jobs.apis.opening import open_api
@@ -24,6 +24,7 @@ from headgate.jobs.disk import Disk
 from headgate.jobs.failpoints import reach
 from headgate.jobs.ids import shard_id, submit_token
 from headgate.jobs.limits import BatchLimits, limits_of, shipped
+from headgate.jobs.limits_settings import BatchApiConfig
 from headgate.jobs.model import BATCH, LIVE, Intent, Job, Lease, Shard
 from headgate.jobs.plan import Pace, choose
 from headgate.jobs.shard_books import Books
@@ -31,6 +32,7 @@ from headgate.jobs.shard_life import Life, Lives, Place
 from headgate.jobs.shard_plan import Draft, Drafting
 from headgate.jobs.shard_results import asked_before, requeue_open
 from headgate.jobs.states import SHARD_ENDS
+from headgate.providers.settings import ProviderConfig
 from headgate.runtime import Runtime
 
 
@@ -70,6 +72,16 @@ class BatchLane:
         }
         return {name: one for name, one in found.items() if one and one.takes(endpoint)}
 
+    def limits_begun(self, names: Iterable[str]) -> dict[str, BatchLimits]:
+        """What providers take that get no more batches, and still have some."""
+        providers, table = self.runtime.config.providers, shipped()
+        found = {
+            name: limits_of(name, providers[name], {name: _spoken(providers[name])}, table)
+            for name in names
+            if name in providers and providers[name].kind != "fake"
+        }
+        return {name: one for name, one in found.items() if one is not None}
+
     def chosen(self, job: Job, now_s: float) -> dict[str, BatchLimits]:
         """Those of them that are best for what is left of a job, at a wall-clock time."""
         pace = Pace(self.runtime.config.batch.jobs.concurrency)
@@ -89,7 +101,8 @@ class BatchLane:
 
     async def _work(self, lease: Lease, job: Job, *, is_cancelling: bool) -> None:
         async with AsyncExitStack() as opened:
-            run = await _open(self, lease, job, opened)
+            client = _client(self, job, may_have_ended=is_cancelling)
+            run = await _open(self, lease, job, client, opened)
             await run.resume(is_cancelling=is_cancelling)
             if not is_cancelling:
                 await run.submit()
@@ -133,9 +146,7 @@ class _Run:
                 await self._settle()
                 await self._room[draft.target.provider].acquire()
                 tasks.append(asyncio.ensure_future(self._send(draft)))
-                for task in tasks:
-                    if task.done():
-                        task.result()
+                _raise_failed(tasks)
             await self._settle()
             await _all(tasks)
         finally:
@@ -143,9 +154,14 @@ class _Run:
         return bool(tasks)
 
     async def _send(self, draft: Draft) -> None:
+        lives, provider = self._lives, draft.target.provider
         try:
-            if draft.target.provider not in self._lives.shut:
-                await Life(self._lives, await self._intend(draft)).begin()
+            if provider not in lives.shut:
+                async with lives.places[provider].books.reserved(draft.target, draft.items):
+                    await Life(lives, await self._intend(draft)).begin()
+        except (SpendExhausted, Unpriced):
+            # The ordinary path says so of each line.
+            lives.shut.add(provider)
         finally:
             self._room[draft.target.provider].release()
 
@@ -165,21 +181,39 @@ class _Run:
             await lives.disk.do(lambda store: store.settle(lives.lease, settled))
 
 
-async def _open(lane: BatchLane, lease: Lease, job: Job, opened: AsyncExitStack) -> _Run:
+def _spoken(provider: ProviderConfig) -> BatchApiConfig:
+    return BatchApiConfig(api="anthropic" if provider.kind == "anthropic" else "openai")
+
+
+def _client(lane: BatchLane, job: Job, *, may_have_ended: bool) -> Client | None:
+    """By whose key the job is asked. One that has ended asks nothing any more: what it has asked is
+    brought to its end without it."""
+    if not job.options.client or lane.client_of is None:
+        return None
+    try:
+        return lane.client_of(job.options.client)
+    except HeadgateError:
+        if may_have_ended:
+            return None
+        raise
+
+
+async def _open(
+    lane: BatchLane, lease: Lease, job: Job, client: Client | None, opened: AsyncExitStack
+) -> _Run:
     disk, settings = lane.disk, lane.settings
     file = await disk.do(lambda store: _input(store, job))
     opened.callback(file.close)
-    client = None
-    if job.options.client and lane.client_of is not None:
-        client = lane.client_of(job.options.client)
     asker = Asker(lane.runtime, job, client)
     limits = lane.limits(job.endpoint)
     shards = await disk.do(lambda store: store.shards(job.id))
+    begun = {shard.provider for shard in shards if shard.state not in SHARD_ENDS} - limits.keys()
     places: dict[str, Place] = {}
-    for name, one in limits.items():
+    for name, one in {**lane.limits_begun(begun), **limits}.items():
         api = _api(lane, job, name, one)
         opened.push_async_callback(api.aclose)
-        places[name] = Place(api, one, Books(lane.runtime, disk, asker, file, one))
+        purse = None if client is None else client.purse
+        places[name] = Place(api, one, Books(lane.runtime, disk, asker, file, one, purse))
     before: Counter[str] = asked_before(shards)
     lives = Lives(disk, lane.clock, lease, job, file, places, settings, before, set(), Counter())
     chosen = lane.chosen(job, lane.clock.wall())
@@ -217,6 +251,12 @@ async def _all(tasks: Sequence[asyncio.Task[None]]) -> None:
     if tasks:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
         for task in done:
+            task.result()
+
+
+def _raise_failed(tasks: Sequence[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        if task.done():
             task.result()
 
 

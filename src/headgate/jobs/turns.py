@@ -45,14 +45,16 @@ class Turns(Generic[W]):
         wait_s = _backoff_s(rounds, AGAIN_MAX_S, dice)
         heapq.heappush(self._later, (now_s + wait_s, self._number, work))
 
-    def pause(self, now_s: float, after_s: float | None, dice: float) -> None:
+    def pause(self, now_s: float, after_s: float | None, dice: float) -> bool:
         """Nobody has a turn for a while: until somebody's word (`after_s`), and twice as long as
-        the last time at least. Several that hear the same at the same time make one pause."""
+        the last time at least. Several that hear the same at the same time make one pause. Whether
+        it is the first since somebody had an answer."""
         if now_s < self._paused_until_s:
-            return
+            return False
         self._pauses += 1
         wait_s = max(after_s or 0.0, _backoff_s(self._pauses, PAUSE_MAX_S, dice))
         self._paused_until_s = now_s + wait_s
+        return self._pauses == 1
 
     def succeed(self) -> None:
         """Somebody has had an answer: the next pause is a first one."""

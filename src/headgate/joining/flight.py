@@ -57,6 +57,7 @@ class Flight:
         self._log: Log | None = None
         self._ends: asyncio.TimerHandle | None = None
         self._patience: Patience | None = None
+        self._seat = call.seat
         if call.controls.deadline_s is not None:
             call = self._without_deadline(call, call.controls.deadline_s)
         self.task = asyncio.get_running_loop().create_task(self._fly(below, call))
@@ -104,13 +105,17 @@ class Flight:
         if self._log is not None and self._is_worth_finishing(self._log):
             loop = asyncio.get_running_loop()
             self._ends = loop.call_later(self._limits.finish_within_s, self.task.cancel)
-        elif self._log is not None or self._reply is None:
+        elif self._log is not None or not (self._reply is not None or self._is_in_company()):
             self.task.cancel()
 
     def reader(self, *, usage_wanted: bool) -> Reader:
         """A body over the whole stream, for a caller that has boarded; closing it leaves."""
         assert self._log is not None, "only a stream has readers"  # noqa: S101
         return self._log.reader(usage_wanted=usage_wanted, on_close=self.leave)
+
+    def _is_in_company(self) -> bool:
+        """It has gone upstream together with others', who stay: it is paid for, and kept."""
+        return self._seat is not None and self._seat.is_in_company
 
     def _is_worth_finishing(self, log: Log) -> bool:
         limits = self._limits

@@ -41,7 +41,7 @@ class _Caching:
 
     async def ask(self, call: Call) -> Reply:
         consulted = call.controls.may_read and not call.bypass
-        if consulted:
+        if consulted and not (call.seat is not None and call.seat.is_absent):
             entry, call = await self._find(call, 0.0)
             if entry is not None:
                 return self._served(entry, call)

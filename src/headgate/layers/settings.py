@@ -22,14 +22,20 @@ from headgate.layers.cache_settings import (
 
 @dataclass(frozen=True)
 class BatchConfig:
-    """`[batch]`: read and checked, without effect in this version."""
+    """`[batch]`: embeddings calls that go upstream together, in one request."""
 
-    enabled: bool = False
-    """Join small embedding calls into one request."""
-    max_batch_size: Annotated[int, Bounds(1, 2048)] = 32
-    """Items of one request at most."""
-    batch_timeout: Annotated[Seconds, Bounds(0)] = 0.05
-    """How long a lone item may wait for company."""
+    enabled: bool = True
+    """Join small embeddings calls, and know the inputs of a list each by itself."""
+    items_max: Annotated[int, Bounds(1, 2048)] = 32
+    """Inputs of one request that several calls share; a list of one call is never divided."""
+    tokens_max: Annotated[int, Bounds(1, 1_000_000_000)] = 100_000
+    """Tokens of such a request, by estimate."""
+    delay_max: Annotated[Seconds, Bounds(0)] = 0.005
+    """How long a call waits for company while others of its kind are under way; 50 ms at most."""
+    queue_max: Annotated[int, Bounds(1, 10_000_000)] = 10_000
+    """Inputs of one kind that wait; one more is refused (503)."""
+    across_tenants: bool = False
+    """Send inputs of different tenants in one request."""
     jobs: JobsConfig = JobsConfig()
 
 

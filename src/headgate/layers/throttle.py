@@ -14,10 +14,11 @@ from headgate.core.estimate import FREE_OPERATIONS, estimated_tokens
 from headgate.core.fingerprint import sender_of
 from headgate.core.outcome import Outcome
 from headgate.core.permits import Refusal
-from headgate.core.rate import Rate, RateSettings
+from headgate.core.rate import Rate, RateSettings, Reservation
 from headgate.core.registry import Registry
 from headgate.errors import RateLimited
-from headgate.spending import followed, give_back
+from headgate.joining.seats import Party
+from headgate.spending import Charge, followed, give_back
 from headgate.types import Call, Layer, Reply, Service, WireRequest
 
 _Rated = tuple[bytes, RateSettings | None]
@@ -72,17 +73,40 @@ class _Throttled:
     async def ask(self, call: Call, request: WireRequest, rated: _Rated) -> Reply:
         now_s = self._clock.monotonic()
         rate = self._rates.get(rated, now_s)
+        if call.seat is not None and call.seat.party is not None:
+            return await self._ask_part(call, call.seat.party, rate)
         counts = rate.counts_tokens and call.operation not in FREE_OPERATIONS
         tokens = estimated_tokens(request.body) if counts else 0
-        reservation = rate.reserve(tokens, now_s)
-        if isinstance(reservation, Refusal):
-            message = (
-                f"the {reservation.reason} per minute of this client are used up: wait as long as "
-                "Retry-After says"
-            )
-            raise RateLimited(message, retry_after_s=reservation.retry_after_s)
+        reservation = _granted(rate.reserve(tokens, now_s))
 
         def over(outcome: Outcome, reply: Reply | None) -> None:
             give_back(rate, reservation, outcome, reply, self._clock.monotonic())
 
         return await followed(self._below, call, over)
+
+    async def _ask_part(self, call: Call, party: Party, rate: Rate) -> Reply:
+        """The first part of a call is asked for the whole of it: one request, all its tokens, or a
+        refusal for all of them."""
+        clock = self._clock
+        if party.reserved is None:
+            party.reserved = rate.reserve(party.tokens, clock.monotonic())
+            if not isinstance(party.reserved, Refusal):
+                party.charge = Charge(rate, party.reserved)
+        _granted(party.reserved)
+        charge: Charge = party.charge
+        charge.begin()
+
+        def over(outcome: Outcome, reply: Reply | None) -> None:
+            charge.end(call.seat.tokens, outcome, reply, clock.monotonic())
+
+        return await followed(self._below, call, over)
+
+
+def _granted(reservation: Reservation | Refusal) -> Reservation:
+    if not isinstance(reservation, Refusal):
+        return reservation
+    message = (
+        f"the {reservation.reason} per minute of this client are used up: wait as long as "
+        "Retry-After says"
+    )
+    raise RateLimited(message, retry_after_s=reservation.retry_after_s)

@@ -167,6 +167,8 @@ def _work(
             terminal.fail(f"another process works on {job.id}; see headgate batch status")
         interrupted = False
         if job.state not in JOB_ENDS:
+            if not to_end_it and os.path.lexists(job.options.out):
+                terminal.fail(f"{job.options.out} is there already: move it away", _WRONG)
             job, interrupted = work(settings, store, job.id)
         is_done = job.state in JOB_ENDS
         if is_done and job.options.out:

@@ -11,6 +11,7 @@ from msgspec.structs import astuple
 from headgate.config import Config
 from headgate.core.breaker import Breaker
 from headgate.core.tally import (
+    BATCH,
     BREAKER_STATE,
     BY_HAND,
     CLOSED,
@@ -58,6 +59,8 @@ class Labels:
         if family == "attempt_time" and f"{labels[0]}/{labels[1]}" not in self._targets:
             # A histogram is thirty series: only for targets that somebody has written down.
             return (family, labels[0], OTHER, labels[2])
+        if family == BATCH:
+            return (family, self._metrics.known(labels[0]))
         if family == "ledger":
             return (family, self._metrics.known(labels[0]), labels[1])
         return name
@@ -108,6 +111,8 @@ def _models(runtime: Runtime) -> Iterator[Named]:
             yield ("error", row.model, kind), (count,)
         for reason, count in row.refusals.items():
             yield ("refusal", row.model, reason), (count,)
+    for model, batches in list(runtime.metrics.batches.models.items()):
+        yield (BATCH, model), batches.vector()
     yield ("overflow", "model"), (runtime.metrics.overflows,)
 
 

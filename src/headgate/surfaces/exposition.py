@@ -14,6 +14,7 @@ from prometheus_client.exposition import choose_encoder
 from headgate.core.tally import SHARED_STORE, SINCE, Levels, Tally, combined
 from headgate.stores.numbers import Told
 from headgate.surfaces.exposition_models import (
+    batch_families,
     call_families,
     compat_families,
     duration_family,
@@ -69,6 +70,7 @@ def shown(told: Told, naming: str, installed: str) -> Iterator[Family]:
     yield from call_families(rows)
     yield from token_families(rows, sums)
     yield from money_families(sums)
+    yield from batch_families(totals)
     yield from _cache(totals, levels)
     yield from target_families(totals, levels)
     yield from _process(told, levels, installed)

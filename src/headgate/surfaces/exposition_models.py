@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from headgate.core.booking import AVOIDED, BILLED
 from headgate.core.histogram import coarse
 from headgate.core.series import RESULTS, STALE, ModelSeries
-from headgate.core.tally import Tally
+from headgate.core.tally import BATCH, Tally
+from headgate.core.tally_batches import SIZES, parts_of
 from headgate.core.totals import Sum
 from headgate.surfaces.exposition_text import (
     COUNTER,
@@ -25,6 +26,8 @@ from headgate.surfaces.exposition_text import (
 
 _NANOS = 1_000_000_000
 _MS = 1000
+_US = 1_000_000
+LE_SIZES = [*(f'le="{size}"' for size in SIZES), 'le="+Inf"']
 
 
 def series_in(totals: Tally) -> list[ModelSeries]:
@@ -50,6 +53,20 @@ def sums_in(totals: Tally) -> dict[str, dict[str, Sum]]:
         if name[0] == "ledger":
             found.setdefault(name[1], {})[name[2]] = Sum(*counts)
     return found
+
+
+def batch_families(totals: Tally) -> Iterator[Family]:
+    """Requests that carried the inputs of embeddings calls."""
+    size = Family("headgate_batch_size", "Inputs of a request for embeddings.", HISTOGRAM)
+    wait = Family("headgate_batch_wait_seconds", "How long embeddings calls waited to be sent.",
+                  HISTOGRAM)  # fmt: skip
+    for name, counts in totals.items():
+        if name[0] == BATCH:
+            sizes, waits, items, wait_us = parts_of(counts)
+            model = labelled(model=name[1])
+            size.add_buckets(model, sizes, items, LE_SIZES)
+            wait.add_buckets(model, waits, wait_us / _US)
+    yield from (size, wait)
 
 
 def compat_families(rows: list[ModelSeries]) -> Iterator[Family]:

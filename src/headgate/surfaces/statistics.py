@@ -7,6 +7,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from headgate.core.tally import BATCH
+from headgate.core.tally_batches import numbers_of
 from headgate.core.totals import Totals
 from headgate.metrics import Metrics
 from headgate.stores.numbers import Told
@@ -32,5 +34,6 @@ def over_workers(numbers: Mapping[str, Any], told: Told) -> dict[str, Any]:
         "misses": calls["cache_misses"],
         "hit_rate": calls["cache_hit_rate"],
     }
-    return {**numbers, "cache": cache, "metrics": calls, "cost": totals.numbers(),
-            "workers": len(told.ages_s)}  # fmt: skip
+    batches = numbers_of(counts for name, counts in told.totals.items() if name[0] == BATCH)
+    return {**numbers, "cache": cache, "metrics": calls, "batching": batches,
+            "cost": totals.numbers(), "workers": len(told.ages_s)}  # fmt: skip

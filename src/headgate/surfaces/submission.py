@@ -16,7 +16,7 @@ from headgate.errors import BadRequest, UnknownModel
 from headgate.jobs.base import JobStore
 from headgate.jobs.ids import job_id
 from headgate.jobs.lines import OPERATIONS, Refusal, check
-from headgate.jobs.model import Job, JobOptions, StoredFile
+from headgate.jobs.model import LIVE, Job, JobOptions, StoredFile
 from headgate.jobs.states import JOB_FAILED
 from headgate.runtime import Runtime
 from headgate.surfaces.batch_asked import Asked
@@ -50,13 +50,16 @@ class Submission:
         if wanted.endpoint not in OPERATIONS:
             known = ", ".join(OPERATIONS)
             raise BadRequest(f'"endpoint" must be one of: {known}', code="invalid_endpoint")
+        lane: str = self._settings.lane
         if head.client is not None and head.client.purse is not None:
-            # Each line is weighed when it is asked; who has nothing left need not begin.
+            # Who has nothing left need not begin. Only on the ordinary path each line is weighed
+            # before it is asked: a provider's batch would be paid for whatever is left by then.
             head.client.purse.release(head.client.purse.reserve(1))
+            lane = LIVE
         said = ((name.decode(), value.decode("latin-1")) for name, value in head.behaviour)
         options = replace(
             wanted.options,
-            lane=self._settings.lane,
+            lane=lane,
             rescue=self._settings.rescue,
             resubmit=self._settings.resubmit,
             client="" if head.client is None else head.client.id,
@@ -73,7 +76,7 @@ class Submission:
             options=options,
         )
         made = await self._desk.make(lambda store: self._make(store, job, file, head.client))
-        self._desk.woken.set()
+        self._desk.wake()
         return made
 
     def _make(self, store: JobStore, job: Job, file: StoredFile, client: Client | None) -> Job:

@@ -128,10 +128,15 @@ class Errand:
         address = self._address
         query = "?" + address.query.decode("latin-1") if address.query else ""
         call = self._admission.call(
-            address.path + query, self._head, self._body, self._plan, self._send
+            address.path + query, self._head, self._body, self._plan, self._send, self._company()
         )
         self._reply = await self._runtime.put_through(call)
         return self._reply
+
+    def _company(self) -> bytes:
+        """Who is sent together has the same library, proxy and time limits."""
+        limits = self._request.extensions.get("timeout")
+        return f"{self._library.name} {id(self._sender)} {limits}".encode()
 
     def _wait(self, asked: Future[Reply]) -> Reply:
         wait((asked,), self._limit_s)

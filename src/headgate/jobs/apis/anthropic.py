@@ -4,7 +4,8 @@ metadata that a batch could be found by; the names of its items begin with our t
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable
+from contextlib import aclosing
 from datetime import datetime
 from typing import Any, BinaryIO
 from urllib.parse import quote
@@ -101,11 +102,16 @@ class AnthropicBatches:
 
     async def results(self, remote: Remote) -> AsyncIterator[Answer]:
         for path in remote.files:
-            async with self._asking.stream(path) as reply:
-                async for line in lines_in(reply.chunks()):
-                    answer = answer_in(line)
-                    if answer is not None:
-                        yield answer
+            async with aclosing(self._read(path)) as answers:
+                async for answer in answers:
+                    yield answer
+
+    async def _read(self, path: str) -> AsyncGenerator[Answer, None]:
+        async with self._asking.stream(path) as reply:
+            async for line in lines_in(reply.chunks()):
+                answer = answer_in(line)
+                if answer is not None:
+                    yield answer
 
     async def recent(self, since_s: float) -> AsyncIterator[Remote]:
         after = ""

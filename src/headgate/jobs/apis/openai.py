@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable
+from contextlib import aclosing
 from typing import Any, BinaryIO
 from urllib.parse import quote
 
@@ -132,12 +133,17 @@ class OpenAiBatches:
 
     async def results(self, remote: Remote) -> AsyncIterator[Answer]:
         for file_id in remote.files:
-            path = f"/files/{quote(file_id, safe='')}/content"
-            async with self._asking.stream(path) as reply:
-                async for line in lines_in(reply.chunks()):
-                    answer = answer_in(line)
-                    if answer is not None:
-                        yield answer
+            async with aclosing(self._read(file_id)) as answers:
+                async for answer in answers:
+                    yield answer
+
+    async def _read(self, file_id: str) -> AsyncGenerator[Answer, None]:
+        path = f"/files/{quote(file_id, safe='')}/content"
+        async with self._asking.stream(path) as reply:
+            async for line in lines_in(reply.chunks()):
+                answer = answer_in(line)
+                if answer is not None:
+                    yield answer
 
     async def recent(self, since_s: float) -> AsyncIterator[Remote]:
         after = ""
