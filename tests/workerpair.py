@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +46,9 @@ class Workers:
             yield self.address
         finally:
             for other in others:
-                os.kill(other, signal.SIGCONT)
+                # A test may have killed it meanwhile.
+                with suppress(ProcessLookupError):
+                    os.kill(other, signal.SIGCONT)
 
     def ask(self, pid: int, text: str = "q") -> Got:
         with self.only(pid) as address:

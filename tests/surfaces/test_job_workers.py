@@ -64,7 +64,7 @@ class Place:
             checked = check(opened, lambda model, endpoint: Policy(), endpoint=CHAT)
         name = job_id()
         store.create(Job(name, tenant, CHAT, file.id, 1.0, 4e9), checked.lines)
-        self.desk.woken.set()
+        self.desk.wake()
         return name
 
     def state(self, name: str) -> str:

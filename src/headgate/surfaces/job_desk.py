@@ -35,8 +35,8 @@ class Desk:
     def __init__(self, path: Path, clock: Clock) -> None:
         self.path = path
         self.clock = clock
-        self.woken = asyncio.Event()
-        """Set where there may be something to work on."""
+        self.wake: Callable[[], None] = _nobody
+        """Called where there may be something to work on."""
         self._store: JobStore | None = None
         self._opening = threading.Lock()
         self._threads = ThreadPoolExecutor(THREADS, "headgate-jobs")
@@ -47,9 +47,16 @@ class Desk:
     async def look(self, work: Callable[[JobStore], T]) -> T | None:
         """What `work` finds in the store, None where there is none yet. Raises Refused where it
         cannot be used."""
-        if self._store is None and not await self._run(self.path.exists):
-            return None
-        return await self.make(work)
+        return await self.glance(work)
+
+    def glance(self, work: Callable[[JobStore], T]) -> asyncio.Future[T | None]:
+        """As `look`, for whoever has no task to wait in."""
+
+        def found() -> T | None:
+            is_there = self._store is not None or self.path.exists()
+            return work(self.opened()) if is_there else None
+
+        return asyncio.get_running_loop().run_in_executor(self._threads, found)
 
     async def make(self, work: Callable[[JobStore], T]) -> T:
         """What `work` does with the store, which is made if there is none."""
@@ -123,3 +130,7 @@ class Desk:
             raise refused from None
         self._problem = ""
         return store
+
+
+def _nobody() -> None:
+    """Nobody works here yet."""

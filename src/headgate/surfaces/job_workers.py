@@ -66,8 +66,10 @@ class JobWorkers:
         self._serving: Serving | None = None
         self._working: dict[str, _Working] = {}
         self._rests_until_s: dict[str, float] = {}
-        self._following: asyncio.Task[None] | None = None
         self._sweeps_at_s = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+        self._looking: asyncio.Future[list[Job] | None] | None = None
+        self._is_woken = False
         self._is_draining = False
         self._has_failed = False
 
@@ -83,12 +85,16 @@ class JobWorkers:
         self._stop_all()
 
     def start(self) -> None:
-        """Begins to look for jobs, in the running loop."""
-        self._following = asyncio.ensure_future(self._follow())
+        """Begins to look for jobs, in the running loop. Timers and threads do it: there is a task
+        only where there is a job."""
+        self._desk.wake = self._wake
+        self._look()
 
     def drain(self) -> None:
         """Begins no more, and stops what is under way as `serve` does."""
         self._is_draining = True
+        if self._timer is not None:
+            self._timer.cancel()
         self._stop_all()
 
     def end(self) -> None:
@@ -100,59 +106,58 @@ class JobWorkers:
         """Ends all of it."""
         self.drain()
         self.end()
-        if self._following is not None:
-            self._following.cancel()
-            await asyncio.gather(self._following, return_exceptions=True)
         tasks = [working.task for working in self._working.values()]
-        await asyncio.gather(*tasks, return_exceptions=True)
+        looking = [] if self._looking is None else [self._looking]
+        await asyncio.gather(*tasks, *looking, return_exceptions=True)
 
     def _stop_all(self) -> None:
         for working in self._working.values():
             working.stop()
 
-    async def _follow(self) -> None:
-        woken = self._desk.woken
-        while not self._is_draining:
-            woken.clear()
-            try:
-                await self._look()
-                await self._forget_old()
-                self._has_failed = False
-            except HeadgateError as error:
-                if not self._has_failed:
-                    _LOG.warning("jobs are not worked on: %s", error.message)
-                self._has_failed = True
-            try:
-                async with asyncio.timeout(LOOK_S):
-                    await woken.wait()
-            except TimeoutError:
-                pass
+    def _wake(self) -> None:
+        """Looks now, or again at once where it is looking already."""
+        self._is_woken = True
+        if self._timer is not None and self._looking is None and not self._is_draining:
+            self._timer.cancel()
+            self._look()
 
-    async def _look(self) -> None:
-        """Stops the jobs whose keys have ended, and begins those for which there is room."""
+    def _look(self) -> None:
+        """Stops the jobs whose keys have ended, and looks for those for which there is room."""
+        self._is_woken = False
         for working in self._working.values():
             if self._has_lost_its_key(working.job):
                 working.stop()
-        room = AT_ONCE - len(self._working)
-        if room <= 0 or self._serving is None:
-            return
         now_s = self._desk.clock.monotonic()
         rests = self._rests_until_s
         self._rests_until_s = {name: at_s for name, at_s in rests.items() if at_s > now_s}
         left = frozenset((*self._working, *self._rests_until_s))
-        for job in await self._desk.look(lambda store: _waiting(store, left, room)) or []:
-            if not self._is_draining:
-                self._begin(job, self._serving)
+        room = AT_ONCE - len(self._working)
+        before_s = self._old_before_s(now_s)
+        self._looking = self._desk.glance(lambda store: _found(store, left, room, before_s))
+        self._looking.add_done_callback(self._take)
 
-    async def _forget_old(self) -> None:
-        """Now and then what has been kept long enough goes."""
-        now_s = self._desk.clock.monotonic()
+    def _old_before_s(self, now_s: float) -> float:
+        """Before when (wall clock) what has ended goes: now and then; else 0, and nothing does."""
         if now_s < self._sweeps_at_s or self._serving is None:
-            return
-        keep_s = self._serving.runtime.config.batch.jobs.keep
-        before_s = self._desk.clock.wall() - keep_s
-        await self._desk.look(lambda store: store.forget_old(before_s))
+            return 0.0
         self._sweeps_at_s = now_s + SWEEP_EVERY_S
+        return self._desk.clock.wall() - self._serving.runtime.config.batch.jobs.keep
+
+    def _take(self, looking: asyncio.Future[list[Job] | None]) -> None:
+        """Begins with what was found, and looks again later."""
+        self._looking = None
+        if looking.cancelled():
+            return
+        error = looking.exception()
+        if error is None and self._serving is not None and not self._is_draining:
+            for job in looking.result() or []:
+                self._begin(job, self._serving)
+        if error is not None and not self._has_failed:
+            _LOG.warning("jobs are not worked on: %s", error)
+        self._has_failed = error is not None
+        if not self._is_draining:
+            wait_s = 0.0 if self._is_woken else LOOK_S
+            self._timer = asyncio.get_running_loop().call_later(wait_s, self._look)
 
     def _has_lost_its_key(self, job: Job) -> bool:
         try:
@@ -178,16 +183,21 @@ class JobWorkers:
     def _ended(self, job_id: str, serving: Serving, task: asyncio.Task[Job | None]) -> None:
         serving.running -= 1
         working = self._working.pop(job_id)
-        self._desk.woken.set()
-        if task.cancelled():
-            return
-        error = task.exception()
-        if error is not None and not isinstance(error, Fenced):
-            _LOG.warning("a job is left alone for a while: %s: %s", type(error).__name__, error)
-        job = None if error is not None else task.result()
-        has_ended = job is not None and job.state in JOB_ENDS
-        if not has_ended and not working.is_stopped:
+        is_over = task.cancelled() or _has_ended(task)
+        if not is_over and not working.is_stopped:
             self._rests_until_s[job_id] = self._desk.clock.monotonic() + REST_S
+        self._wake()
+
+
+def _has_ended(task: asyncio.Task[Job | None]) -> bool:
+    """Whether a job that was worked on is done; a failure is written down."""
+    error = task.exception()
+    if error is None:
+        job = task.result()
+        return job is not None and job.state in JOB_ENDS
+    if not isinstance(error, Fenced):
+        _LOG.warning("a job is left alone for a while: %s: %s", type(error).__name__, error)
+    return False
 
 
 async def _worked_on(runner: Runner, job_id: str) -> Job | None:
@@ -197,10 +207,13 @@ async def _worked_on(runner: Runner, job_id: str) -> Job | None:
         await asyncio.to_thread(runner.close)
 
 
-def _waiting(store: JobStore, left: frozenset[str], most: int) -> list[Job]:
-    """The oldest jobs that clients have made and nobody works on, without those in `left`."""
+def _found(store: JobStore, left: frozenset[str], most: int, before_s: float) -> list[Job]:
+    """The oldest jobs that clients have made and nobody works on, without those in `left`. What
+    ended before `before_s` goes."""
+    if before_s:
+        store.forget_old(before_s)
     found: list[Job] = []
-    for job_id in store.claimable():
+    for job_id in store.claimable() if most > 0 else ():
         job = None if job_id in left else store.job(job_id, None)
         if job is not None and job.tenant:
             found.append(job)

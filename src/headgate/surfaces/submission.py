@@ -76,7 +76,7 @@ class Submission:
             options=options,
         )
         made = await self._desk.make(lambda store: self._make(store, job, file, head.client))
-        self._desk.woken.set()
+        self._desk.wake()
         return made
 
     def _make(self, store: JobStore, job: Job, file: StoredFile, client: Client | None) -> Job:

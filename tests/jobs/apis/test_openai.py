@@ -8,6 +8,7 @@ import json
 from typing import Any
 
 import pytest
+from batchlab import KEY
 from jobs.apis.places import HANDED, answers, api_at, bodies, ended, handed_in
 
 from headgate.errors import UpstreamGarbled
@@ -71,6 +72,20 @@ def test_both_files_are_read_and_a_refusal_is_told(server: FaultServer) -> None:
     (one, two), bad = asyncio.run(run())
     assert (one.name, one.kind, two.name, two.kind) == ("hg-token-1", "good", "hg-token-0", "bad")
     assert (bad.state, bad.problems) == ("invalid", (("bad_model", "bad_model"),))
+
+
+def test_a_result_that_quotes_our_key_does_not_bring_it(server: FaultServer) -> None:
+    said = {"status_code": 401, "body": {"error": {"message": f"no such key: {KEY}"}}}
+    line = json.dumps({"custom_id": "c", "response": said, "error": None})
+    server.script(Answer(body=line), operation="files.content")
+
+    async def run() -> Any:
+        async with api_at(server) as api:
+            remote = await ended(api, await handed_in(api, "openai", bodies(1)))
+            return await answers(api, remote)
+
+    (answer,) = asyncio.run(run())
+    assert (answer.message, KEY.encode() in answer.body) == ("no such key: ***", False)
 
 
 def test_a_batch_that_is_gone_says_so(server: FaultServer) -> None:

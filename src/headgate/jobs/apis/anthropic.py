@@ -109,7 +109,7 @@ class AnthropicBatches:
     async def _read(self, path: str) -> AsyncGenerator[Answer, None]:
         async with self._asking.stream(path) as reply:
             async for line in lines_in(reply.chunks()):
-                answer = answer_in(line)
+                answer = answer_in(self._asking.redact(line))
                 if answer is not None:
                     yield answer
 

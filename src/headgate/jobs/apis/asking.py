@@ -69,7 +69,8 @@ class Asking:
         self._wire, self._clock, self._patience = wire, clock, patience
         self._root = root_of(config)
         self._headers = headers + next(iter(credentials_of(config).values()), ())
-        self._redact = redactor_of(config)
+        self.redact = redactor_of(config)
+        """Takes our credentials out of what a provider says: it quotes them in errors."""
         self._limits = WireLimits(
             connect_s=config.connect_timeout,
             first_byte_s=max(config.first_byte_timeout, _TRANSFER_S),
@@ -152,7 +153,7 @@ class Asking:
 
     def _told(self, status: int, content: bytes) -> str:
         try:
-            error = msgspec.json.decode(self._redact(content), type=_Failure).error
+            error = msgspec.json.decode(self.redact(content), type=_Failure).error
         except (msgspec.MsgspecError, UnicodeError, RecursionError):
             error = None
         said = (error.message or error.code or error.type) if error is not None else ""

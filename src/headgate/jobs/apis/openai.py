@@ -141,7 +141,7 @@ class OpenAiBatches:
         path = f"/files/{quote(file_id, safe='')}/content"
         async with self._asking.stream(path) as reply:
             async for line in lines_in(reply.chunks()):
-                answer = answer_in(line)
+                answer = answer_in(self._asking.redact(line))
                 if answer is not None:
                     yield answer
 
