@@ -65,7 +65,13 @@ class Settling:
         while self._waiting:
             written, self._waiting = self._waiting[:AT_ONCE], self._waiting[AT_ONCE:]
             self._size_bytes = sum(len(one.body) for one in self._waiting)
-            await self._disk.do(lambda store, written=written: self._settle(store, written))  # type: ignore[misc]
+            try:
+                await self._disk.do(lambda store, written=written: self._settle(store, written))  # type: ignore[misc]
+            except BaseException:
+                # Whether they are written is not known: the next try tells, and what has ended
+                # stays. They are paid for: without their rows nothing else may be noted.
+                self._waiting = [*written, *self._waiting]
+                raise
             await self._close(self._ended_with(written))
             self._has_room.set()
         self._is_full.clear()
