@@ -7,13 +7,14 @@ import gzip
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import pytest
-from rawserver import OK, Peer, RawServer, Script, certificate, server_tls
+from rawserver import OK, Peer, RawServer, Script, certificate, saying, server_tls
 
-from headgate.errors import BadRequest, UpstreamUnreachable
+from headgate.errors import BadRequest, UpstreamTimeout, UpstreamUnreachable
 from headgate.providers.wire import Upload, WireLimits, WireReply
 from headgate.providers.wire_aiohttp import AiohttpWire
 from headgate.types import Headers
@@ -70,6 +71,29 @@ def exchange(
         return replies
 
     return asyncio.run(run())
+
+
+def test_a_reader_that_was_held_up_does_not_put_off_the_end_of_a_drip_for_ever() -> None:
+    """A standstill while nobody waited was given back at each wait, again and again."""
+    limits = WireLimits(connect_s=20, first_byte_s=20, idle_s=20, total_s=1)
+    head, piece = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n", b"1\r\nx\r\n"
+
+    async def run() -> None:
+        wire = AiohttpWire(10)
+        drip = saying(head, *[piece] * 5_000, every_s=0.02)
+        async with asyncio.timeout(60), RawServer(drip) as server:
+            reply = await wire.send("POST", server.url, (), b"{}", limits)
+            chunks = reply.chunks()
+            await anext(chunks)
+            time.sleep(1.5)
+            with pytest.raises(UpstreamTimeout) as caught:
+                async for _ in chunks:
+                    pass
+            assert caught.value.stage == "total"
+            await reply.aclose()
+            await wire.aclose()
+
+    asyncio.run(run())
 
 
 def fields(request: bytes) -> dict[bytes, bytes]:

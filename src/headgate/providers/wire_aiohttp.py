@@ -143,6 +143,8 @@ class AiohttpReply:
         self._response = response
         self._limits = limits
         self._ends_s = ends_s
+        self._last_s = ends_s + limits.total_s
+        """When it ends however late this process is."""
         self._size_bytes = 0
         self._is_cut = False
         self._connection_end = None if response.content.is_eof() else _connection_end(response)
@@ -151,12 +153,12 @@ class AiohttpReply:
 
     async def read(self) -> bytes:
         pieces = []
-        while piece := await self._next(self._ends_s):
+        while piece := await self._next():
             pieces.append(piece)
         return b"".join(pieces)
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        while piece := await self._next(self._ends_s):
+        while piece := await self._next():
             yield piece
 
     async def aclose(self) -> None:
@@ -177,13 +179,13 @@ class AiohttpReply:
         if self._is_cut and content.exception() is None:
             content.set_exception(ClientPayloadError("connection lost"))
 
-    async def _next(self, ends_s: float) -> bytes:
+    async def _next(self) -> bytes:
         """What has arrived of the body, waiting for it if nothing has; empty after the last."""
         content = self._response.content
         limits = self._limits
         try:
             # A body that is here already, as short answers are with their head, needs no timer.
-            piece = content.read_nowait() if content.is_eof() else await self._arrival(ends_s)
+            piece = content.read_nowait() if content.is_eof() else await self._arrival()
         except ClientError as error:
             raise StreamBroken(f"the reply was cut off: {_why(error)}") from error
         if self._is_cut and not piece:
@@ -193,21 +195,28 @@ class AiohttpReply:
             raise UpstreamTooLarge(f"the reply is larger than {limits.reply_max_bytes} bytes")
         return piece
 
-    async def _arrival(self, ends_s: float) -> bytes:
+    async def _arrival(self) -> bytes:
+        """The next bytes. Time in which this process did something else is no silence of the
+        provider's and is given back: of the whole reply's at most as much again as it has."""
         limits = self._limits
         now_s = asyncio.get_running_loop().time
-        idle_ends_s = now_s() + limits.idle_s
-        due_s = min(idle_ends_s, ends_s)
+        begun_s = now_s()
+        idle_ends_s = begun_s + limits.idle_s
         while True:
+            due_s = min(idle_ends_s, self._ends_s)
             try:
                 async with asyncio.timeout_at(due_s):
                     return await self._response.content.readany()
             except TimeoutError:
-                late_s = now_s() - due_s
-                if late_s <= _LAG_S:
-                    break
-                due_s = now_s() + late_s
-        if idle_ends_s < ends_s:
+                # What had passed before this began to wait was nobody's silence here.
+                late_s = now_s() - max(due_s, begun_s)
+            if late_s <= _LAG_S or now_s() > self._last_s:
+                break
+            begun_s = now_s()
+            if due_s == self._ends_s:
+                self._ends_s = min(begun_s + late_s, self._last_s)
+            idle_ends_s = max(idle_ends_s, begun_s + late_s)
+        if idle_ends_s < self._ends_s:
             message = f"the reply stopped for {limits.idle_s:g} s"
             raise UpstreamTimeout(message, stage="idle")
         message = f"the reply was not complete within {limits.total_s:g} s"
