@@ -15,6 +15,7 @@ from headgate.config import Config, ProviderConfig
 from headgate.jobs.model import LIVE
 from headgate.jobs.states import APPLIED, CREATED
 from headgate.layers.settings import LimitsConfig
+from headgate.runtime import Runtime
 from headgate.testing import Cut, FakeClock, FaultServer, Pause, Status
 
 
@@ -276,7 +277,9 @@ def test_half_of_a_minutes_requests_are_left_to_others(server: FaultServer, tmp_
     config = Config(providers={**config.providers, "openai": openai})
 
     async def run() -> None:
-        async with shop(tmp_path, config, concurrency=2) as open_shop:
+        # Time stands still for the rate: nothing is given back, however slow the machine is.
+        runtime = Runtime(config, clock=FakeClock())
+        async with shop(tmp_path, config, concurrency=2, runtime=runtime) as open_shop:
             job = open_shop.job(line(f"r{n}", chat(n)) for n in range(30))
             working = asyncio.ensure_future(open_shop.runner.run(job.id))
             await eventually(lambda: len(server.calls) >= 10, "half of them")
