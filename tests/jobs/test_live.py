@@ -284,9 +284,11 @@ def test_half_of_a_minutes_requests_are_left_to_others(server: FaultServer, tmp_
             working = asyncio.ensure_future(open_shop.runner.run(job.id))
             await eventually(lambda: len(server.calls) >= 10, "half of them")
             lane = open_shop.runtime.lanes.items("openai")[0]
-            assert not lane.has_spare(0, open_shop.runtime.clock.monotonic())
+            # The last of them is counted before it is sent, and the one before may be seen alone.
+            now_s = runtime.clock.monotonic()
+            await eventually(lambda: not lane.has_spare(0, now_s), "no more than half is left")
             # Somebody else is not refused.
-            assert not hasattr(lane.rate.reserve(0, open_shop.runtime.clock.monotonic()), "reason")
+            assert not hasattr(lane.rate.reserve(0, now_s), "reason")
             open_shop.runner.stop()
             await working
 
