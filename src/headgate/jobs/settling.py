@@ -65,13 +65,15 @@ class Settling:
         while self._waiting:
             written, self._waiting = self._waiting[:AT_ONCE], self._waiting[AT_ONCE:]
             self._size_bytes = sum(len(one.body) for one in self._waiting)
+            is_written = False
             try:
                 await self._disk.do(lambda store, written=written: self._settle(store, written))  # type: ignore[misc]
-            except BaseException:
-                # Whether they are written is not known: the next try tells, and what has ended
-                # stays. They are paid for: without their rows nothing else may be noted.
-                self._waiting = [*written, *self._waiting]
-                raise
+                is_written = True
+            finally:
+                # Else nobody knows: the next try tells, and what has ended stays. They are paid
+                # for, so nothing is noted of their page before they are written.
+                if not is_written:
+                    self._waiting = [*written, *self._waiting]
             await self._close(self._ended_with(written))
             self._has_room.set()
         self._is_full.clear()
