@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
+import apsw
 import pytest
 from jobbing import chat, job_of, line
 
 from headgate.clock import SystemClock
+from headgate.errors import StoreError
 from headgate.jobs.base import Fenced
 from headgate.jobs.disk import Disk
 from headgate.jobs.model import LIVE, Intent, Job, Lease, Settled
@@ -140,3 +143,29 @@ def test_a_lost_lease_ends_the_writer(store: JobsFile, job: Job) -> None:
 
     asyncio.run(run())
     assert store.job(job.id, None).counts == {"queued": LINES}  # type: ignore[union-attr]
+
+
+def test_answers_that_could_not_be_written_wait_for_the_next_try(store: JobsFile, job: Job) -> None:
+    lease = claimed(store, job)
+
+    async def run() -> None:
+        disk = Disk(store)
+        settling = Settling(disk, lease)
+        await settling.give(answer(1))
+        store._writer.set_busy_timeout(1)
+        with _locked(store), pytest.raises(StoreError, match="locked"):
+            await settling.flush()
+        await settling.flush()
+        disk.close()
+
+    asyncio.run(run())
+    assert store.job(job.id, None).counts["succeeded"] == 1  # type: ignore[union-attr]
+
+
+@contextmanager
+def _locked(store: JobsFile) -> Iterator[None]:
+    """Somebody else is in the middle of writing."""
+    with closing(apsw.Connection(str(store.path))) as other:
+        other.execute("BEGIN IMMEDIATE")
+        yield
+        other.execute("ROLLBACK")

@@ -75,8 +75,9 @@ def test_what_is_there_already_stays(store: JobsFile, job: Job, tmp_path: Path, 
 
 
 def test_a_folder_that_is_gone_leaves_nothing(store: JobsFile, job: Job, tmp_path: Path) -> None:
-    with pytest.raises(OSError, match="No such file"):
+    with pytest.raises(HeadgateError, match=rf"No such file.* batch resume {job.id}"):
         write(store, job, tmp_path / "gone" / "out.jsonl")
+    assert sorted(path.name for path in tmp_path.glob("*.part")) == []
 
 
 def test_a_place_is_checked_without_leaving_a_trace(
@@ -87,3 +88,13 @@ def test_a_place_is_checked_without_leaving_a_trace(
     assert os.listdir(tmp_path) == []
     with pytest.raises(ConfigError, match="--out: "):
         check(Path("/proc/out.jsonl"))
+
+
+def test_a_name_that_the_folder_does_not_take_is_refused_before_anything_is_paid_for(
+    store: JobsFile, job: Job, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match=r"cannot be made in .*name too long"):
+        check(tmp_path / ("x" * 256))
+    longest = check(tmp_path / ("x" * 255))
+    write(store, job, longest)
+    assert len(longest.read_bytes().splitlines()) == 5

@@ -53,6 +53,11 @@ def test_a_dry_run_says_what_it_would_cost_and_writes_nothing(
 def test_a_plan_for_a_model_without_a_price_says_so(
     bench: Bench, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    bench.write([line("a", {**chat(1), "model": "nobody-knows"})])
+    bench.write([line("a", {**chat(1), "model": "nobody-knows"}), line("b", chat(2))])
     told = run(capsys, "--dry-run")
     assert "nobody-knows: its price is not known" in told.out
+    assert "2 different: at least $0.0" in told.out
+    plan = json.loads(run(capsys, "--dry-run", "--json").out)
+    unknown, known = plan["models"]
+    assert (unknown["cost_usd"], plan["cost_usd"]) == (None, None)
+    assert known["cost_usd"] > 0

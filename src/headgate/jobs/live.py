@@ -96,7 +96,7 @@ class _Run:
 
     def __init__(
         self, lane: LiveLane, job: Job, asker: Asker, pages: Pages, settling: Settling,
-        asked_before: frozenset[str],
+        asked_before: Counter[str],
     ) -> None:  # fmt: skip
         self._lane, self._clock, self._job = lane, lane.clock, job
         self._asker, self._pages, self._settling = asker, pages, settling
@@ -205,7 +205,7 @@ class _Run:
     def _weighed(self, work: _Work, settled: Settled) -> Settled:
         """With what may have been billed for earlier tries, of this process or one that died: as
         much as the answer costs, for each."""
-        tries = work.sent + (work.name in self._asked_before)
+        tries = work.sent + self._asked_before[work.name]
         if not tries:
             return settled
         each_nanos = settled.cost_nanos or settled.saved_cache_nanos

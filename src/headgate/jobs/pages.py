@@ -6,6 +6,7 @@ asked, and paid for. A page that nobody works on any more is closed, and what is
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Sequence
 from typing import Any, BinaryIO
 
@@ -92,22 +93,21 @@ def opened(store: JobStore, job: Job) -> BinaryIO:
     return store.open_file(file)
 
 
-def close_pages(
-    store: JobStore, lease: Lease, sent: Collection[str] | None = None
-) -> frozenset[str]:
+def close_pages(store: JobStore, lease: Lease, sent: Collection[str] | None = None) -> Counter[str]:
     """Closes every page of the ordinary path that is open, and queues what is open in it. `sent`
     are the lines that were under way; None: nobody knows, so all may have been.
 
-    Returns the lines that may have been asked before, and have no answer from then.
+    Returns how often each line may have been asked before without an answer from then; nothing for
+    those that certainly were not.
     """
-    unanswered: set[str] = set()
+    unanswered: Counter[str] = Counter()
     for shard in store.shards(lease.job_id):
         if shard.provider == LIVE:
-            unanswered |= _close(store, lease, shard, sent)
+            unanswered.update(_close(store, lease, shard, sent))
         else:
             # A batch that did not bring them may have been billed for them.
             unanswered.update(shard.detail.get(_UNANSWERED, ()))
-    return frozenset(unanswered)
+    return unanswered
 
 
 def _close(store: JobStore, lease: Lease, shard: Shard, sent: Collection[str] | None) -> set[str]:

@@ -65,7 +65,15 @@ class Settling:
         while self._waiting:
             written, self._waiting = self._waiting[:AT_ONCE], self._waiting[AT_ONCE:]
             self._size_bytes = sum(len(one.body) for one in self._waiting)
-            await self._disk.do(lambda store, written=written: self._settle(store, written))  # type: ignore[misc]
+            is_written = False
+            try:
+                await self._disk.do(lambda store, written=written: self._settle(store, written))  # type: ignore[misc]
+                is_written = True
+            finally:
+                # Else nobody knows: the next try tells, and what has ended stays. They are paid
+                # for, so nothing is noted of their page before they are written.
+                if not is_written:
+                    self._waiting = [*written, *self._waiting]
             await self._close(self._ended_with(written))
             self._has_room.set()
         self._is_full.clear()

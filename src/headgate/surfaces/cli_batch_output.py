@@ -26,20 +26,32 @@ def check(out: Path) -> Path:
         raise _refused(f"there is no folder {place.parent}")
     part = _beside(place)
     try:
+        # The name itself may be one that the folder does not take.
+        with suppress(FileNotFoundError):
+            os.lstat(place)
         part.open("xb").close()
         part.unlink()
     except OSError as error:
-        raise _refused(f"{place.parent} cannot be written to: {error.strerror}") from None
+        raise _refused(f"{out} cannot be made in {place.parent}: {error.strerror}") from None
     return place
 
 
 def write(store: JobStore, job: Job, out: Path) -> None:
     """Writes the results of a job that has ended, in the order of its lines; nothing, where exactly
-    these stand there already. Raises HeadgateError where something else does."""
+    these stand there already. Raises HeadgateError where something else does, and where it cannot
+    be written."""
     if os.path.lexists(out):
         if _holds(out, (openai_line(job.id, row) for row in store.results(job.id))):
             return
         raise HeadgateError(f"{out} is there already and is not the output of {job.id}")
+    try:
+        _write(store, job, out)
+    except OSError as error:
+        message = f"{out} cannot be written: {error.strerror}; its rows are kept: put that right"
+        raise HeadgateError(f"{message}, then: headgate batch resume {job.id}") from error
+
+
+def _write(store: JobStore, job: Job, out: Path) -> None:
     part = _beside(out)
     try:
         with part.open("xb") as opened:
@@ -54,7 +66,7 @@ def write(store: JobStore, job: Job, out: Path) -> None:
 
 
 def _beside(out: Path) -> Path:
-    return out.with_name(f".{out.name[:100]}.{secret_bytes(4).hex()}.part")
+    return out.with_name(f".headgate-{secret_bytes(8).hex()}.part")
 
 
 def _move(part: Path, out: Path) -> None:

@@ -94,7 +94,7 @@ def plan_as_json(checked: Checked, parts: list[Part]) -> dict[str, Any]:
         "lines": len(checked.lines),
         "different": len(checked.lines) - checked.followers,
         "models": [_part_as_json(part) for part in parts],
-        "cost_usd": _dollars(_sum(parts)),
+        "cost_usd": None if _unpriced(parts) else _dollars(_sum(parts)),
     }
 
 
@@ -118,10 +118,12 @@ PLAN_COLUMNS = (
 def plan_in_words(checked: Checked, parts: list[Part]) -> list[str]:
     """What stands below the table."""
     count, followers = len(checked.lines), checked.followers
+    # The sum of those that have a price is not what it costs.
+    least = "at least" if _unpriced(parts) else "about"
     lines = [f"{count:,} lines of {checked.endpoint}, {count - followers:,} different: "
-             f"about ${_shown(_sum(parts))}, less what the cache has"]  # fmt: skip
+             f"{least} ${_shown(_sum(parts))}, less what the cache has"]  # fmt: skip
     lines += [f"{part.model}: {part.chosen.lane}: {part.chosen.reason}" for part in parts]
-    lines += [f"{part.model}: its price is not known" for part in parts if part.cost_nanos is None]
+    lines += [f"{model}: its price is not known, and not counted" for model in _unpriced(parts)]
     return [*lines, "nothing was sent, and nothing written"]
 
 
@@ -137,6 +139,11 @@ def _part_as_json(part: Part) -> dict[str, Any]:
         "batches": part.batches,
         "cost_usd": _dollars(part.cost_nanos),
     }
+
+
+def _unpriced(parts: list[Part]) -> list[str]:
+    """Models of which nobody knows the price."""
+    return [part.model for part in parts if part.cost_nanos is None]
 
 
 def _sum(parts: list[Part]) -> int:
