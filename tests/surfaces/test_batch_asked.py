@@ -83,7 +83,8 @@ def asked(**query: str) -> Asked:
     return Asked(receive, read_head([]), b"", "", "", query)
 
 
-@pytest.mark.parametrize("text", ["0", "-1", "101", "1.5", "", "٣", "9" * 50])
+@pytest.mark.parametrize("text", ["0", "-1", "101", "1.5", "", "٣", "9" * 50,
+                                  "0000000019" + "9" * 20, "000000001" + "9" * 5000])  # fmt: skip
 def test_a_limit_is_a_number_in_its_range(text: str) -> None:
     with pytest.raises(BadRequest):
         asked(limit=text).limit(20, 100)

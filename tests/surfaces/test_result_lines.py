@@ -79,6 +79,23 @@ def test_what_was_never_answered_says_why() -> None:
     assert anthropic(row("cancelled"))["result"] == {"type": "canceled"}
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"type": "error", "error": {"type": "a", "message": "\xff"}}',
+        b'{"deep": ' + b"[" * 5_000 + b"]" * 5_000 + b"}",
+        b'{"a": "\xff"}',
+        b"\xff\x00",
+    ],
+)
+def test_whatever_a_provider_has_sent_its_line_can_be_read(body: bytes) -> None:
+    for state, status in (("succeeded", 200), ("failed", 400)):
+        one = ResultRow(1, Settled("a", state, status, body))
+        for line in (openai_line("job_1", one), anthropic_line("job_1", one)):
+            assert line.count(b"\n") == 1
+            assert json.loads(line.decode())["custom_id"] == "a"
+
+
 def test_each_line_has_an_id_of_its_own() -> None:
     ids = {
         json.loads(openai_line(job, ResultRow(number, Settled("a", "expired"))))["id"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
@@ -11,6 +12,8 @@ from headgate.core.fingerprint import sender_of, tenant_of
 from headgate.errors import BadRequest
 from headgate.surfaces.receiving import Receive
 from headgate.types import Headers
+
+_NUMBER = re.compile("[0-9]{1,9}")
 
 JSON_LINES: Headers = ((b"content-type", b"application/x-ndjson"),)
 
@@ -29,7 +32,7 @@ class Asked(NamedTuple):
     def limit(self, usual: int, most: int) -> int:
         """How many of a list are wanted. Raises BadRequest."""
         text = self.query.get("limit", str(usual))
-        if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= most):
+        if not (_NUMBER.fullmatch(text) and 1 <= int(text) <= most):
             raise BadRequest(f'"limit" must be a number from 1 to {most}')
         return int(text)
 

@@ -18,6 +18,8 @@ _WHY = {
     EXPIRED: ("batch_expired", "the batch expired before this request was answered"),
     CANCELLED: ("batch_cancelled", "the batch was cancelled before this request was answered"),
 }
+_UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+"""What a provider has sent may hold anything: one such line must not spoil those after it."""
 _encode = msgspec.json.Encoder().encode
 
 
@@ -61,7 +63,7 @@ def _anthropic_error(settled: Settled) -> msgspec.Raw:
     """The provider's own error where it is one, else ours in its shape."""
     try:
         msgspec.json.decode(settled.body, type=_Error)
-    except msgspec.MsgspecError:
+    except _UNREADABLE:
         code, message = _why(settled)
         return msgspec.Raw(error_body("messages", settled.status_code or 500, code, message))
     return _on_one_line(settled.body)
@@ -87,6 +89,7 @@ def _why(settled: Settled) -> tuple[str, str]:
 def _on_one_line(body: bytes) -> msgspec.Raw:
     """JSON without the line feeds that it may hold between its values; as text, if it is none."""
     try:
+        body.decode()
         return msgspec.Raw(msgspec.json.format(body, indent=-1))
-    except msgspec.MsgspecError:
+    except _UNREADABLE:
         return msgspec.Raw(_encode(body.decode("utf-8", "replace")))
