@@ -106,6 +106,20 @@ def test_jobs_are_shed_at_the_door_as_calls_are(jobs: Any) -> None:
     assert jobs.get("/v1/batches").status == 200
 
 
+def test_a_web_page_of_another_origin_reads_and_makes_nothing(jobs: Any, tmp_path: Path) -> None:
+    """What it can send through a browser: a form, a text, a look; never a credential."""
+    page = {"host": "127.0.0.1:4000", "origin": "https://evil.example"}
+    rebound = {"host": "evil.example:4000"}
+    for headers in (page, {**page, "sec-fetch-site": "cross-site"}, rebound):
+        told = [jobs.ask("POST", "/v1/files", form(lines(1)), {**FORM, **headers})]
+        told += [jobs.ask("POST", path, b"{}", headers) for path in LISTS[1:]]
+        told += [jobs.get(path, headers) for path in LISTS]
+        assert {got.status for got in told} == {403}
+        assert {got.json["error"]["code"] for got in told} == {"wrong_origin"}
+    assert not jobs_file(tmp_path).exists()
+    assert jobs.get("/v1/files", {**page, **key("a")}).status == 200
+
+
 def test_a_list_makes_no_file(jobs: Any, tmp_path: Path) -> None:
     for path in LISTS:
         assert jobs.get(path).json["data"] == []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from headgate.errors import BadRequest
-from headgate.surfaces.guard import is_loopback, require_admin
+from headgate.surfaces.guard import is_loopback, refuse_web_pages, require_admin
 from headgate.types import Secret
 
 TOKEN = Secret("s3cret-token")
@@ -112,3 +112,33 @@ def test_an_empty_token_is_no_token() -> None:
 )  # fmt: skip
 def test_loopback_is_an_address_or_localhost(host: str, loopback: bool) -> None:
     assert is_loopback(host) is loopback
+
+
+@pytest.mark.parametrize(
+    ("bound", "headers", "is_let_in"),
+    [
+        ("127.0.0.1", {"host": "127.0.0.1:4000"}, True),
+        ("127.0.0.1", {"host": "localhost:4000", "origin": "http://localhost:4000"}, True),
+        ("127.0.0.1", {"host": "localhost:4000", "sec-fetch-site": "none"}, True),
+        ("127.0.0.1", {"host": "localhost:4000", "sec-fetch-site": "cross-site"}, False),
+        ("127.0.0.1", {"host": "localhost:4000", "sec-fetch-site": "same-site"}, False),
+        ("127.0.0.1", {"host": "localhost:4000", "origin": "http://localhost:3000"}, False),
+        ("127.0.0.1", {"host": "localhost:4000", "origin": "null"}, False),
+        # A name of theirs that points at this machine: to the browser it is one origin.
+        ("127.0.0.1", {"host": "evil.example:4000"}, False),
+        ("::1", {"host": "evil.example"}, False),
+        ("127.0.0.1", {}, False),
+        ("0.0.0.0", {"host": "gateway.internal"}, True),
+        ("0.0.0.0", {"host": "gateway.internal", "origin": "https://evil.example"}, False),
+    ],
+)  # fmt: skip
+def test_web_pages_of_other_origins_are_refused(
+    bound: str, headers: dict[str, str], is_let_in: bool
+) -> None:
+    fields = [(name.encode(), value.encode()) for name, value in headers.items()]
+    try:
+        refuse_web_pages(fields, bound)
+    except BadRequest as error:
+        assert (error.status_hint, error.code, is_let_in) == (403, "wrong_origin", False)
+    else:
+        assert is_let_in

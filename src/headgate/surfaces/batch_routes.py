@@ -20,6 +20,7 @@ from headgate.runtime import Runtime
 from headgate.surfaces.batch_asked import Asked, Streamed, query_of, tenant_in, unknown
 from headgate.surfaces.batches import Batches
 from headgate.surfaces.files import Files
+from headgate.surfaces.guard import refuse_web_pages
 from headgate.surfaces.job_desk import Desk
 from headgate.surfaces.message_batches import MessageBatches
 from headgate.surfaces.operations import Answer
@@ -61,6 +62,7 @@ class BatchRoutes:
         self._clients = clients
         self._readiness = readiness
         self._desk = desk
+        self._bound_host = runtime.config.server.host
         settings = runtime.config.batch.jobs
         submission = Submission(runtime, desk)
         files = Files(desk, settings)
@@ -95,6 +97,8 @@ class BatchRoutes:
         head = read_head(scope["headers"])
         if self._clients.required or head.has_key:
             head = self._clients.admit(head, (scope.get("client") or ("",))[0])
+        if not head.credential and head.client is None:
+            refuse_web_pages(scope["headers"], self._bound_host)
         if name and not _ID.fullmatch(name):
             raise unknown("file" if pattern.startswith("/v1/files") else "batch", name)
         content_type = dict(scope["headers"]).get(b"content-type", b"")

@@ -1,4 +1,5 @@
-"""Who may use the admin routes: the machine itself, or whoever holds the admin token. Pure.
+"""Who may use the admin routes: the machine itself, or whoever holds the admin token; and who may
+use what is kept for senders without a name. Pure.
 
 Loopback trust ends where a reverse proxy begins (it makes everyone local), where a web page of
 another origin speaks through the user's browser, and where a rebound name points at us.
@@ -50,6 +51,25 @@ def require_admin(
     if _host_name(fields.get(b"host", b"")) not in _LOCAL_NAMES or not _same_origin(fields):
         raise BadRequest(
             "admin routes answer this machine only: open them as http://127.0.0.1 or localhost",
+            status=403,
+            code="wrong_origin",
+        )
+
+
+def refuse_web_pages(headers: Iterable[tuple[bytes, bytes]], bound_host: str) -> None:
+    """Raises BadRequest (403) for what a web page of another origin may have sent through the
+    browser of somebody who can reach us. Such a page can add no credential of his, and needs none
+    for what is kept for whoever sends none.
+
+    `bound_host` is the configured listening address: on loopback a name that is not this machine's
+    is one that was made to point here.
+    """
+    fields = dict(headers)
+    is_named = not is_loopback(bound_host) or _host_name(fields.get(b"host", b"")) in _LOCAL_NAMES
+    if not is_named or not _same_origin(fields):
+        raise BadRequest(
+            "files and batches of senders without a credential are not for web pages of other "
+            "origins, nor under other names than 127.0.0.1 and localhost: send an Authorization",
             status=403,
             code="wrong_origin",
         )
