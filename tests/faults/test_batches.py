@@ -19,7 +19,7 @@ from oracle import until
 from stores.ledgers import written
 
 from headgate.config import Config, ProviderConfig
-from headgate.core.booking import ANSWER, AVOIDED, BILLED, OVERHEAD, count
+from headgate.core.booking import ABANDONED, ANSWER, AVOIDED, BILLED, OVERHEAD, count
 from headgate.layers.settings import (
     BatchConfig,
     BreakerConfig,
@@ -118,8 +118,12 @@ def test_whatever_a_provider_does_answers_and_books_are_right(seed: int, tmp_pat
     assert len(calls) < 2 * CALLS
     exact = [row for row in rows if not row.row.is_estimated]
     whole = sum(call.tokens_in for call in calls if call.ended == "complete")
-    assert tokens(exact, BILLED) == whole, "to the token"
     estimated = [row for row in rows if row.row.is_estimated]
+    # Where one input of a list has failed nobody waits for the others: their request may have been
+    # answered to its end, and is booked as an estimate.
+    given_up = any(row.row.kind == ABANDONED for row in estimated)
+    assert tokens(exact, BILLED) <= whole
+    assert given_up or tokens(exact, BILLED) == whole, "to the token"
     cut = [call for call in calls if call.tokens_in and call.ended != "complete"]
     assert all(count(row.row.tokens) for row in estimated), "never as nothing"
     assert len(estimated) >= len(cut)
