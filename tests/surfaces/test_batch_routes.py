@@ -120,6 +120,17 @@ def test_a_web_page_of_another_origin_reads_and_makes_nothing(jobs: Any, tmp_pat
     assert jobs.get("/v1/files", {**page, **key("a")}).status == 200
 
 
+def test_a_failing_store_is_503_and_names_no_path(jobs: Any, tmp_path: Path) -> None:
+    assert jobs.ask("POST", "/v1/files", form(lines(1)), {**FORM, **key("a")}).status == 200
+    folder = jobs_file(tmp_path).with_name("jobs.db-files")
+    folder.rename(tmp_path / "elsewhere")
+    folder.write_bytes(b"no folder")
+    got = jobs.ask("POST", "/v1/files", form(lines(1)), {**FORM, **key("a")})
+    assert (got.status, got.json["error"]["code"]) == (503, "jobs_unavailable")
+    assert str(tmp_path) not in got.body.decode()
+    assert jobs.get("/v1/files", key("a")).status == 200
+
+
 def test_a_list_makes_no_file(jobs: Any, tmp_path: Path) -> None:
     for path in LISTS:
         assert jobs.get(path).json["data"] == []

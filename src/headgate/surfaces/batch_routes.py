@@ -21,7 +21,7 @@ from headgate.surfaces.batch_asked import Asked, Streamed, query_of, tenant_in, 
 from headgate.surfaces.batches import Batches
 from headgate.surfaces.files import Files
 from headgate.surfaces.guard import refuse_web_pages
-from headgate.surfaces.job_desk import Desk
+from headgate.surfaces.job_desk import Desk, unavailable
 from headgate.surfaces.message_batches import MessageBatches
 from headgate.surfaces.operations import Answer
 from headgate.surfaces.readiness import Readiness
@@ -103,7 +103,12 @@ class BatchRoutes:
             raise unknown("file" if pattern.startswith("/v1/files") else "batch", name)
         content_type = dict(scope["headers"]).get(b"content-type", b"")
         query = query_of(scope["query_string"])
-        return await action(Asked(receive, head, content_type, tenant_in(head), name, query))
+        try:
+            return await action(Asked(receive, head, content_type, tenant_in(head), name, query))
+        except StoreError as error:
+            # Its message names files of the server's.
+            _LOG.warning("files and batches cannot be served: %s", error.message)
+            raise unavailable() from None
 
     async def send(self, answer: Streamed, receive: Receive, send: Send) -> None:
         """Hands a long answer on, as fast as its client reads; no further when it has left."""

@@ -125,11 +125,16 @@ class Desk:
             if not self._problem:
                 _LOG.warning("durable jobs are not served: %s", error.message)
             self._problem = "durable jobs are not served: their file cannot be used"
-            refused = Refused("the operator of this gateway has to look after its file of jobs")
-            refused.code = "jobs_unavailable"
-            raise refused from None
+            raise unavailable() from None
         self._problem = ""
         return store
+
+
+def unavailable() -> Refused:
+    """What clients are told of a store that fails: nothing of where it is."""
+    refused = Refused("the operator of this gateway has to look after its file of jobs")
+    refused.code = "jobs_unavailable"
+    return refused
 
 
 def _nobody() -> None:
