@@ -246,7 +246,7 @@ def test_the_bytes_of_a_call_go_on_only_where_its_inputs_stand_in_their_order() 
         call = scene.call(["a", "b"])
         for order in ([0, 1], [1, 0]):
             party = Party()
-            party.size = 2
+            party.keys = frozenset([b"k0", b"k1"])
             seats = [Seat(party, b'"a"', 1), Seat(party, b'"b"', 1)]
             for place, seat in enumerate(seats):
                 seat.place = place
