@@ -100,7 +100,7 @@ def test_the_order_of_fields_and_white_space_are_no_part_of_the_question(ask: As
 
 def test_no_input_ever_gets_the_vector_of_another_one(ask: Asking) -> None:
     """BerriAI/litellm#29284, #2990: of an array of inputs that was known in part, one got another
-    one's vector. Here the array is one question: known as a whole, or asked as a whole."""
+    one's vector. Here each input is known by itself, and the array asks for none of them again."""
     client = ask.sync.openai.embeddings
     alone = {}
     for words in ("a", "b", "c"):
@@ -108,7 +108,7 @@ def test_no_input_ever_gets_the_vector_of_another_one(ask: Asking) -> None:
         alone[words] = one.embedding
     assert len({tuple(vector) for vector in alone.values()}) == 3
     for inputs in (["a", "b"], ["b", "a"], ["c", "a", "b"], ["a", "b", "a"]):
-        with ask.upstream(1):
+        with ask.upstream(0):
             for _ in range(2):
                 got = client.create(model="m", input=inputs, dimensions=8).data
                 assert [one.index for one in got] == list(range(len(inputs)))
