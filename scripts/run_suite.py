@@ -13,7 +13,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-FEW = 20
+FEW = 3
 TIMES = 5
 FAILED = 1
 """Pytest's exit status where tests ran and some failed."""

@@ -59,8 +59,8 @@ def test_what_fails_a_second_time_fails_the_suite(tmp_path: Path, other: int) ->
 
 
 def test_many_failures_are_not_tried_again(tmp_path: Path) -> None:
-    status, said = run(tmp_path, "".join(BROKEN.format(n=n) for n in range(21)))
-    assert (status, said.count("21 failed")) == (1, 1)
+    status, said = run(tmp_path, "".join(BROKEN.format(n=n) for n in range(4)))
+    assert (status, said.count("4 failed")) == (1, 1)
     assert "again" not in said
 
 
