@@ -50,15 +50,6 @@ def test_a_batch_bears_its_token_and_is_found_by_it(server: FaultServer) -> None
     assert server.calls[1].body["completion_window"] == "24h"
 
 
-def test_batches_made_before_are_not_asked_for(server: FaultServer) -> None:
-    async def run() -> list[Remote]:
-        async with api_at(server) as api:
-            await handed_in(api, "openai", bodies(1))
-            return [remote async for remote in api.recent(4e9)]
-
-    assert asyncio.run(run()) == []
-
-
 def test_both_files_are_read_and_a_refusal_is_told(server: FaultServer) -> None:
     server.batch(BatchCourse(failed=(0,)))
     server.batch(BatchCourse(invalid="bad_model"))

@@ -4,23 +4,19 @@ metadata that a batch could be found by; the names of its items begin with our t
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Iterable
 from datetime import datetime
-from typing import Any, BinaryIO
+from typing import BinaryIO
 from urllib.parse import quote
 
 import msgspec
 from msgspec import Struct
 
-from headgate.errors import UpstreamGarbled
 from headgate.jobs.apis.asking import Asking
 from headgate.jobs.apis.base import AGAIN, BAD, ENDED, GOOD, RUNNING, Answer, Asked, Handed, Remote
-from headgate.jobs.apis.lines import lines_in
+from headgate.jobs.apis.reading import Listed, answers_in, newest, shaped
 from headgate.providers.wire import Upload
 
-_PAGE = 100
-_PAGES_MAX = 1000
 _STATUS = {"invalid_request_error": 400, "authentication_error": 401, "billing_error": 402,
            "permission_error": 403, "not_found_error": 404, "request_too_large": 413}  # fmt: skip
 """Kinds of errors that are final, and the status of each."""
@@ -91,41 +87,21 @@ class AnthropicBatches:
 
     async def create(self, handed: Handed, content: Upload) -> Remote:
         reply = await self._asking.do("POST", "/messages/batches", content, is_repeatable=False)
-        return _remote(_read(reply, _Batch))
+        return _remote(shaped(reply, _Batch))
 
     async def retrieve(self, batch_id: str) -> Remote:
         reply = await self._asking.do("GET", _path(batch_id))
-        return _remote(_read(reply, _Batch))
+        return _remote(shaped(reply, _Batch))
 
     async def cancel(self, batch_id: str) -> None:
         await self._asking.do("POST", f"{_path(batch_id)}/cancel")
 
-    async def results(self, remote: Remote) -> AsyncIterator[Answer]:
-        for path in remote.files:
-            async with aclosing(self._read(path)) as answers:
-                async for answer in answers:
-                    yield answer
+    def results(self, remote: Remote) -> AsyncIterator[Answer]:
+        return answers_in(self._asking, remote.files, answer_in)
 
-    async def _read(self, path: str) -> AsyncGenerator[Answer, None]:
-        async with self._asking.stream(path) as reply:
-            async for line in lines_in(reply.chunks()):
-                answer = answer_in(self._asking.redact(line))
-                if answer is not None:
-                    yield answer
-
-    async def recent(self, since_s: float) -> AsyncIterator[Remote]:
-        after = ""
-        for _ in range(_PAGES_MAX):
-            reply = await self._asking.do("GET", f"/messages/batches?limit={_PAGE}{after}")
-            page = _read(reply, _Page)
-            for batch in page.data:
-                remote = _remote(batch)
-                if remote.created_s < since_s:
-                    return
-                yield remote
-            if not page.has_more or not page.data:
-                return
-            after = f"&after_id={quote(page.data[-1].id, safe='')}"
+    def recent(self, since_s: float) -> AsyncIterator[Remote]:
+        listed = Listed("/messages/batches", "after_id", _Page, _remote)
+        return newest(self._asking, listed, since_s)
 
     async def aclose(self) -> None:
         await self._asking.aclose()
@@ -182,10 +158,3 @@ def _stamp(text: str) -> float:
         return datetime.fromisoformat(text).timestamp()
     except ValueError:
         return 0.0
-
-
-def _read(reply: Any, kind: type[Any]) -> Any:
-    try:
-        return msgspec.convert(reply, kind)
-    except msgspec.ValidationError as problem:
-        raise UpstreamGarbled(f"the batch API answered with something else: {problem}") from None

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Iterable
 from typing import Any, BinaryIO
 from urllib.parse import quote
 
@@ -11,7 +10,6 @@ import msgspec
 from msgspec import Struct
 
 from headgate.core.units import format_duration
-from headgate.errors import UpstreamGarbled
 from headgate.jobs.apis.asking import Asking
 from headgate.jobs.apis.base import (
     AGAIN,
@@ -25,15 +23,13 @@ from headgate.jobs.apis.base import (
     Handed,
     Remote,
 )
-from headgate.jobs.apis.lines import lines_in
+from headgate.jobs.apis.reading import Listed, answers_in, newest, shaped
 from headgate.providers.wire import Upload
 from headgate.types import Headers
 
 TOKEN = "submit_token"  # noqa: S105
 """Name in a batch's metadata of what it is found by."""
 _STATES = {"completed": ENDED, "expired": ENDED, "cancelled": ENDED, "failed": INVALID}
-_PAGE = 100
-_PAGES_MAX = 1000
 _LATER = frozenset({408, 409, 425, 429})
 _NEVER_BEGUN = frozenset({"batch_expired", "batch_cancelled"})
 """Codes of items that nobody has worked on."""
@@ -111,7 +107,7 @@ class OpenAiBatches:
         kind = b"multipart/form-data; boundary=%b" % _boundary(handed)
         headers: Headers = ((b"content-type", kind),)
         reply = await self._asking.do("POST", "/files", content, headers)
-        return str(_read(reply, _File).id)
+        return str(shaped(reply, _File).id)
 
     async def create(self, handed: Handed, content: Upload) -> Remote:
         asked = {
@@ -122,45 +118,29 @@ class OpenAiBatches:
         }
         body = msgspec.json.encode(asked)
         reply = await self._asking.do("POST", "/batches", body, is_repeatable=False)
-        return _remote(_read(reply, _Batch))
+        return _remote(shaped(reply, _Batch))
 
     async def retrieve(self, batch_id: str) -> Remote:
-        reply = await self._asking.do("GET", f"/batches/{quote(batch_id, safe='')}")
-        return _remote(_read(reply, _Batch))
+        reply = await self._asking.do("GET", _path(batch_id))
+        return _remote(shaped(reply, _Batch))
 
     async def cancel(self, batch_id: str) -> None:
-        await self._asking.do("POST", f"/batches/{quote(batch_id, safe='')}/cancel")
+        await self._asking.do("POST", f"{_path(batch_id)}/cancel")
 
-    async def results(self, remote: Remote) -> AsyncIterator[Answer]:
-        for file_id in remote.files:
-            async with aclosing(self._read(file_id)) as answers:
-                async for answer in answers:
-                    yield answer
+    def results(self, remote: Remote) -> AsyncIterator[Answer]:
+        paths = [f"/files/{quote(name, safe='')}/content" for name in remote.files]
+        return answers_in(self._asking, paths, answer_in)
 
-    async def _read(self, file_id: str) -> AsyncGenerator[Answer, None]:
-        path = f"/files/{quote(file_id, safe='')}/content"
-        async with self._asking.stream(path) as reply:
-            async for line in lines_in(reply.chunks()):
-                answer = answer_in(self._asking.redact(line))
-                if answer is not None:
-                    yield answer
-
-    async def recent(self, since_s: float) -> AsyncIterator[Remote]:
-        after = ""
-        for _ in range(_PAGES_MAX):
-            reply = await self._asking.do("GET", f"/batches?limit={_PAGE}{after}")
-            page = _read(reply, _Page)
-            for batch in page.data:
-                # Pages come newest first.
-                if batch.created_at < since_s:
-                    return
-                yield _remote(batch)
-            if not page.has_more or not page.data:
-                return
-            after = f"&after={quote(page.data[-1].id, safe='')}"
+    def recent(self, since_s: float) -> AsyncIterator[Remote]:
+        listed = Listed("/batches", "after", _Page, _remote)
+        return newest(self._asking, listed, since_s)
 
     async def aclose(self) -> None:
         await self._asking.aclose()
+
+
+def _path(batch_id: str) -> str:
+    return f"/batches/{quote(batch_id, safe='')}"
 
 
 def window(seconds: float) -> str:
@@ -213,13 +193,6 @@ def _remote(batch: _Batch) -> Remote:
         is_complete=batch.status == "completed",
         problems=tuple((one.code or "", one.message or "") for one in problems),
     )
-
-
-def _read(reply: Any, kind: type[Any]) -> Any:
-    try:
-        return msgspec.convert(reply, kind)
-    except msgspec.ValidationError as problem:
-        raise UpstreamGarbled(f"the batch API answered with something else: {problem}") from None
 
 
 def _boundary(handed: Handed) -> bytes:
