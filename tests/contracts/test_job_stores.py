@@ -296,3 +296,8 @@ def test_what_nobody_works_on_is_claimable_the_oldest_first(
     assert job_store.claimable() == ids
     job_store.set_state(lease, JOB_FAILED)
     assert job_store.claimable() == [ids[0], ids[2]]
+    job_store.ask_cancel(ids[2], None)
+    assert [(one.id, one.is_cancelled) for one in job_store.waiting()] == [
+        (ids[0], False), (ids[2], True),
+    ]  # fmt: skip
+    assert {one.tenant for one in job_store.waiting()} == {jobs[0].tenant}

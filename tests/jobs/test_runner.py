@@ -12,7 +12,7 @@ import pytest
 from jobbing import asked, chat, config_at, eventually, line, shop
 
 from headgate.core.client import Client
-from headgate.errors import BadRequest
+from headgate.errors import BadRequest, StoreError
 from headgate.jobs.base import Fenced
 from headgate.jobs.runner import Runner, RunnerSettings
 from headgate.testing import FakeClock, FaultServer, Pause
@@ -204,3 +204,56 @@ def test_the_deadline_of_a_job_that_nobody_worked_on_has_passed(
 
     asyncio.run(run())
     assert server.calls == []
+
+
+def test_a_job_whose_input_was_deleted_ends(server: FaultServer, tmp_path: Path) -> None:
+    async def run() -> None:
+        async with shop(tmp_path, config_at(server)) as open_shop:
+            job = open_shop.job(lines(3))
+            with apsw.Connection(str(tmp_path / "jobs.db")) as connection:
+                connection.execute("DELETE FROM file")
+            connection.close()
+            done = await open_shop.runner.run(job.id)
+            assert done is not None
+            assert (done.state, done.counts) == ("completed", {"failed": 3})
+            assert open_shop.ended(job)["r0"].error_code == "input_deleted"
+
+    asyncio.run(run())
+    assert server.calls == []
+
+
+def test_a_job_whose_input_cannot_be_read_ends_at_its_deadline(
+    server: FaultServer, tmp_path: Path
+) -> None:
+    clock = FakeClock()
+
+    async def run() -> None:
+        async with shop(tmp_path, config_at(server), clock) as open_shop:
+            job = open_shop.job(lines(3), deadline_s=60.0)
+            for path in (tmp_path / "jobs.db-files").iterdir():
+                path.unlink()
+            with pytest.raises(StoreError):
+                await open_shop.runner.run(job.id)
+            clock.advance(61.0)
+            done = await open_shop.runner.run(job.id)
+            assert done is not None
+            assert (done.state, done.counts) == ("expired", {"expired": 3})
+
+    asyncio.run(run())
+    assert server.calls == []
+
+
+def test_a_job_whose_input_cannot_be_read_is_cancelled_all_the_same(
+    server: FaultServer, tmp_path: Path
+) -> None:
+    async def run() -> None:
+        async with shop(tmp_path, config_at(server)) as open_shop:
+            job = open_shop.job(lines(3))
+            for path in (tmp_path / "jobs.db-files").iterdir():
+                path.unlink()
+            open_shop.store.ask_cancel(job.id, None)
+            done = await open_shop.runner.run(job.id)
+            assert done is not None
+            assert (done.state, done.counts) == ("cancelled", {"cancelled": 3})
+
+    asyncio.run(run())

@@ -21,11 +21,11 @@ from headgate.clock import SystemClock
 from headgate.config import Config, KeysConfig, ModelConfig, ProviderConfig
 from headgate.jobs.ids import job_id
 from headgate.jobs.lines import check
-from headgate.jobs.model import Job
+from headgate.jobs.model import Job, Waiting
 from headgate.layers.settings import BreakerConfig, RetryConfig
 from headgate.runtime import Runtime
 from headgate.surfaces.job_desk import Desk
-from headgate.surfaces.job_workers import AT_ONCE, JobWorkers
+from headgate.surfaces.job_workers import AT_ONCE, AT_ONCE_OF_TENANT, JobWorkers, turns
 from headgate.testing import FaultServer, Pause
 from headgate.types import Policy, Secret
 
@@ -119,17 +119,49 @@ def test_so_many_are_worked_on_at_a_time_the_oldest_first(tmp_path: Path) -> Non
     async def use(place: Place, server: FaultServer) -> None:
         pause = Pause()
         server.script(pause, times=None)
-        names = [await place.job() for _ in range(AT_ONCE + 2)]
+        names = [await place.job() for _ in range(AT_ONCE_OF_TENANT + 2)]
         place.workers.start()
-        await place.until(lambda: place.serving.running == AT_ONCE)
+        await place.until(lambda: place.serving.running == AT_ONCE_OF_TENANT)
         await place.until(
-            lambda: all(place.state(name) == "in_progress" for name in names[:AT_ONCE])
+            lambda: all(place.state(name) == "in_progress" for name in names[:AT_ONCE_OF_TENANT])
         )
-        assert [place.state(name) for name in names[AT_ONCE:]] == ["validating"] * 2
+        assert [place.state(name) for name in names[AT_ONCE_OF_TENANT:]] == ["validating"] * 2
         pause.release()
         await place.until(lambda: all(place.state(name) == "completed" for name in names))
 
     run(tmp_path, use)
+
+
+def test_no_tenant_waits_for_the_jobs_of_another(tmp_path: Path) -> None:
+    async def use(place: Place, server: FaultServer) -> None:
+        pause = Pause()
+        server.script(pause, times=None)
+        names = [await place.job() for _ in range(AT_ONCE_OF_TENANT + 2)]
+        theirs = await place.job("credential:" + "1" * 64)
+        place.workers.start()
+        await place.until(lambda: place.state(theirs) == "in_progress")
+        unwanted = names[-1]
+        place.desk.opened().ask_cancel(unwanted, None)
+        await place.until(lambda: place.state(unwanted) == "cancelled")
+        assert place.state(names[-2]) == "validating"
+        pause.release()
+        await place.until(lambda: all(place.state(name) == "completed" for name in names[:-1]))
+
+    run(tmp_path, use)
+
+
+def test_whose_turn_it_is() -> None:
+    def jobs(*tenants: str) -> list[Waiting]:
+        return [Waiting(f"{tenant}{place}", tenant, False) for place, tenant in enumerate(tenants)]
+
+    assert turns([], []) == []
+    assert turns(jobs("a", "a", "b"), []) == ["a0", "b2", "a1"]
+    assert turns(jobs("a", "b", "b"), ["a", "b", "b"]) == ["a0", "b1", "b2"]
+    assert turns(jobs("a", "b"), ["a"] * AT_ONCE_OF_TENANT) == ["b1"]
+    everybody = [f"t{number}" for number in range(AT_ONCE)]
+    assert turns(jobs("a"), everybody) == []
+    assert turns(jobs(*everybody, "a"), ["a"]) == [one.id for one in jobs(*everybody)][:-1]
+    assert turns([Waiting("x", "a", True)], everybody) == ["x"]
 
 
 def test_a_job_that_cannot_be_worked_on_is_left_alone_for_a_while(

@@ -93,3 +93,23 @@ def test_a_job_keeps_what_its_maker_was_and_said_but_no_credential(
 def test_no_endpoint_but_those_of_calls_has_jobs(submit: Callable[..., Any]) -> None:
     got = submit(lines(1, model="kept"), endpoint="/v1/images/edits")
     assert (got.status, got.json["error"]["code"]) == (400, "invalid_endpoint")
+
+
+def test_a_file_that_is_deleted_while_it_is_read_makes_no_job(
+    open_door: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    door = open_door(batch_config(tmp_path, providers=PROVIDERS, models=MODELS))
+    content = form(lines(2, model="kept"))
+    file = door.ask("POST", "/v1/files", content, {**FORM, **ME}).json["id"]
+    create = JobsFile.create
+
+    def delete_and_create(store: JobsFile, job: Job, items: Any) -> None:
+        assert store.remove_file(file, job.tenant)
+        create(store, job, items)
+
+    monkeypatch.setattr(JobsFile, "create", delete_and_create)
+    wanted = {"input_file_id": file, "endpoint": CHAT, "completion_window": "24h"}
+    got = door.post("/v1/batches", wanted, ME)
+    assert (got.status, got.json["error"]["code"]) == (404, "file_not_found")
+    (left,) = door.get("/v1/batches", ME).json["data"]
+    assert left["cancelling_at"]

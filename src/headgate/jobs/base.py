@@ -27,6 +27,7 @@ from headgate.jobs.model import (
     Settled,
     Shard,
     StoredFile,
+    Waiting,
 )
 from headgate.types import Usage
 
@@ -127,6 +128,10 @@ class JobStore(Protocol):
 
     def claimable(self) -> list[str]:
         """Ids of the jobs that have not ended and that nobody works on, oldest first."""
+        ...
+
+    def waiting(self) -> list[Waiting]:
+        """The same jobs, and as much of each as it takes to say whose turn it is."""
         ...
 
     # Items.

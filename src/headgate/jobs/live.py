@@ -8,6 +8,7 @@ the target is not well, all lines pause; a line that fails by itself is tried ag
 from __future__ import annotations
 
 import asyncio
+import io
 import logging
 from collections import Counter
 from collections.abc import Awaitable
@@ -82,7 +83,9 @@ class LiveLane:
         what has no answer queued."""
         asker = Asker(self.runtime, job, self.client)
         asked_before = await self.disk.do(lambda store: close_pages(store, lease))
-        file = await self.disk.do(lambda store: opened(store, job))
+        # What has expired is not read any more: where it is gone, too, the job ends.
+        is_late = self.clock.wall() >= job.deadline_s
+        file = io.BytesIO() if is_late else await self.disk.do(lambda store: opened(store, job))
         try:
             settling = Settling(self.disk, lease)
             pages = Pages(self.disk, lease, file, asker, settling)

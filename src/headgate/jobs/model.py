@@ -7,7 +7,7 @@ processes. Money is in nano-dollars.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from msgspec import Struct
 
@@ -148,6 +148,15 @@ class ResultRow(Struct, frozen=True):
 
     line_no: int
     settled: Settled
+
+
+class Waiting(NamedTuple):
+    """A job that nobody works on."""
+
+    id: str
+    tenant: str
+    is_cancelled: bool
+    """It was asked to end."""
 
 
 class Intent(Struct, frozen=True):

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from headgate.clock import Clock, secret_bytes
 from headgate.core.client import Client
-from headgate.errors import HeadgateError, StoreError
+from headgate.errors import BadRequest, HeadgateError, StoreError
 from headgate.jobs.base import JobStore
 from headgate.jobs.choosing import batches_of
 from headgate.jobs.disk import Disk
@@ -114,8 +114,11 @@ class _Run:
         job = await self._job()
         if job.cancel_asked_s is None:
             await self._set(IN_PROGRESS)
+        file = await self._disk.do(lambda store: store.file(job.input_file_id, None))
         try:
             client = self._client(job)
+            if file is None:
+                raise BadRequest("the input file was deleted", code="input_deleted")
         except HeadgateError as error:
             # What was begun at a provider may be billed: it is cancelled, and what came of it kept.
             await self._kept(self._runner._batches.lane.cancel(self._lease, job))

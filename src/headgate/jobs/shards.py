@@ -96,7 +96,10 @@ class BatchLane:
 
     async def cancel(self, lease: Lease, job: Job) -> None:
         """Cancels what is at providers, waits for their word, books what was done, and queues the
-        rest. Raises as `run`."""
+        rest. Raises as `run`. A job of which nothing was ever there does not need its input."""
+        shards = await self.disk.do(lambda store: store.shards(job.id))
+        if all(shard.provider == LIVE for shard in shards):
+            return
         await self._work(lease, job, is_cancelling=True)
 
     async def _work(self, lease: Lease, job: Job, *, is_cancelling: bool) -> None:

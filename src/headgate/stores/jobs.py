@@ -32,6 +32,7 @@ from headgate.jobs.model import (
     Settled,
     Shard,
     StoredFile,
+    Waiting,
 )
 from headgate.jobs.states import CREATED, QUEUED
 from headgate.stores import jobs_items, jobs_rows, jobs_shards, jobs_spool
@@ -180,7 +181,11 @@ class JobsFile:
 
     def claimable(self) -> list[str]:
         with self._reading() as connection:
-            return jobs_rows.claimable(connection, self._clock.wall())
+            return [job.id for job in jobs_rows.waiting(connection, self._clock.wall())]
+
+    def waiting(self) -> list[Waiting]:
+        with self._reading() as connection:
+            return jobs_rows.waiting(connection, self._clock.wall())
 
     # Items.
 

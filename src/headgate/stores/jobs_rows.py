@@ -10,7 +10,7 @@ import msgspec
 
 from headgate.errors import StoreError
 from headgate.jobs.base import Fenced, InUse
-from headgate.jobs.model import Job, JobOptions, Lease, Line, LineProblem, Settled
+from headgate.jobs.model import Job, JobOptions, Lease, Line, LineProblem, Settled, Waiting
 from headgate.jobs.states import CANCELLING, JOB_ENDS
 from headgate.stores.jobs_schema import STAGED
 
@@ -218,14 +218,15 @@ def release(connection: apsw.Connection, lease: Lease) -> None:
     )
 
 
-def claimable(connection: apsw.Connection, now_s: float) -> list[str]:
-    """Ids of open jobs that nobody works on, the oldest first."""
+def waiting(connection: apsw.Connection, now_s: float) -> list[Waiting]:
+    """Open jobs that nobody works on, the oldest first."""
     found: Any = connection.execute(
-        "SELECT id FROM job WHERE state NOT IN ('completed', 'failed', 'expired', 'cancelled')"
+        "SELECT id, tenant, cancel_asked_s IS NOT NULL FROM job"
+        " WHERE state NOT IN ('completed', 'failed', 'expired', 'cancelled')"
         " AND (lease_owner = '' OR lease_until_s <= ?) ORDER BY number",
         (now_s,),
     )
-    return [job_id for (job_id,) in found.fetchall()]
+    return [Waiting(name, tenant, bool(cancelled)) for name, tenant, cancelled in found.fetchall()]
 
 
 def number_of(connection: apsw.Connection, job_id: str) -> int:

@@ -15,13 +15,13 @@ from typing import Any
 
 from headgate.admission_head import read_head
 from headgate.clients import Clients
-from headgate.errors import BadRequest, Closed, StoreError, WrongMethod
+from headgate.errors import BadRequest, Closed, HeadgateError, WrongMethod
 from headgate.runtime import Runtime
 from headgate.surfaces.batch_asked import Asked, Streamed, query_of, tenant_in, unknown
 from headgate.surfaces.batches import Batches
 from headgate.surfaces.files import Files
 from headgate.surfaces.guard import refuse_web_pages
-from headgate.surfaces.job_desk import Desk, unavailable
+from headgate.surfaces.job_desk import Desk
 from headgate.surfaces.message_batches import MessageBatches
 from headgate.surfaces.operations import Answer
 from headgate.surfaces.readiness import Readiness
@@ -103,12 +103,7 @@ class BatchRoutes:
             raise unknown("file" if pattern.startswith("/v1/files") else "batch", name)
         content_type = dict(scope["headers"]).get(b"content-type", b"")
         query = query_of(scope["query_string"])
-        try:
-            return await action(Asked(receive, head, content_type, tenant_in(head), name, query))
-        except StoreError as error:
-            # Its message names files of the server's.
-            _LOG.warning("files and batches cannot be served: %s", error.message)
-            raise unavailable() from None
+        return await action(Asked(receive, head, content_type, tenant_in(head), name, query))
 
     async def send(self, answer: Streamed, receive: Receive, send: Send) -> None:
         """Hands a long answer on, as fast as its client reads; no further when it has left."""
@@ -123,7 +118,7 @@ class BatchRoutes:
             while not leaves.done() and (piece := await self._desk.read(pieces, SEND_BYTES)):
                 await send({"type": "http.response.body", "body": piece, "more_body": True})
             await send({"type": "http.response.body", "body": b""})
-        except StoreError as error:
+        except HeadgateError as error:
             # Too late for another answer: a body that does not end is none to its reader.
             _LOG.warning("an answer breaks off: %s", error.message)
         finally:

@@ -83,7 +83,7 @@ class Files:
         """What is known of one file."""
         job = await self._job(asked)
         if job is not None:
-            size_bytes = await self._desk.make(lambda store: self._size(store, job, asked.id))
+            size_bytes = await self._desk.study(lambda store: self._size(store, job, asked.id))
             return _said(result_file(job, asked.id, size_bytes))
         return _said(shown(await self._stored(asked)))
 

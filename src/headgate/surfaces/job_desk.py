@@ -7,7 +7,9 @@ Nothing is made before the first upload: whoever only looks finds no jobs where 
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
+import math
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,17 +17,24 @@ from pathlib import Path
 from typing import TypeVar
 
 from headgate.clock import Clock
-from headgate.errors import ConfigError, QueueFull, Refused
-from headgate.jobs.base import JobStore
+from headgate.errors import ConfigError, QueueFull, Refused, StoreError
+from headgate.jobs.base import Fenced, InUse, JobStore
 from headgate.stores.jobs import JobsFile
 
 THREADS = 4
 """For what is short."""
+STUDIES = 2
+"""For what looks through whole files; more would take the processor from calls."""
 UPLOADS_MAX = 16
 """Uploads of one process at a time; each has a thread, which waits for its client."""
 UPLOADS_OF_TENANT_MAX = 4
+AGAIN_S = 10.0
+"""How long a file that was found broken is not read through again."""
+FAILING_S = 60.0
+"""How long a failure of the disk is told of."""
 
 T = TypeVar("T")
+Seen = tuple[int, int, int, int]
 _LOG = logging.getLogger("headgate.jobs")
 
 
@@ -40,27 +49,31 @@ class Desk:
         self._store: JobStore | None = None
         self._opening = threading.Lock()
         self._threads = ThreadPoolExecutor(THREADS, "headgate-jobs")
+        self._studying = ThreadPoolExecutor(STUDIES, "headgate-study")
         self._uploading = ThreadPoolExecutor(UPLOADS_MAX, "headgate-upload")
         self._uploads: dict[str, int] = {}
         self._problem = ""
+        self._refused: Seen | None = None
+        self._again_at_s = self._failing_until_s = -math.inf
 
     async def look(self, work: Callable[[JobStore], T]) -> T | None:
         """What `work` finds in the store, None where there is none yet. Raises Refused where it
         cannot be used."""
-        return await self.glance(work)
+        return await self._run(functools.partial(self._found, work))
 
     def glance(self, work: Callable[[JobStore], T]) -> asyncio.Future[T | None]:
-        """As `look`, for whoever has no task to wait in."""
-
-        def found() -> T | None:
-            is_there = self._store is not None or self.path.exists()
-            return work(self.opened()) if is_there else None
-
-        return asyncio.get_running_loop().run_in_executor(self._threads, found)
+        """As `look`, for whoever has no task to wait in; raises what the store does."""
+        loop = asyncio.get_running_loop()
+        return loop.run_in_executor(self._threads, self._found, work)
 
     async def make(self, work: Callable[[JobStore], T]) -> T:
         """What `work` does with the store, which is made if there is none."""
         return await self._run(lambda: work(self.opened()))
+
+    async def study(self, work: Callable[[JobStore], T]) -> T:
+        """As `make`, for what looks through all of a file: few do at a time, and keep nobody else
+        from what is short."""
+        return await self._run(lambda: work(self.opened()), self._studying)
 
     async def upload(self, tenant: str, work: Callable[[JobStore], T]) -> T:
         """As `make`, for what waits for its client. Raises QueueFull where too many do."""
@@ -68,9 +81,8 @@ class Desk:
         if count >= UPLOADS_OF_TENANT_MAX or sum(self._uploads.values()) >= UPLOADS_MAX:
             raise QueueFull("too many uploads at a time: wait until one is done", retry_after_s=1)
         self._uploads[tenant] = count + 1
-        loop = asyncio.get_running_loop()
         try:
-            return await loop.run_in_executor(self._uploading, lambda: work(self.opened()))
+            return await self._run(lambda: work(self.opened()), self._uploading)
         finally:
             self._uploads[tenant] -= 1
             if not self._uploads[tenant]:
@@ -104,38 +116,84 @@ class Desk:
 
     def problem(self) -> str:
         """What is wrong just now, for people; "" if nothing is."""
+        if not self._problem and self.clock.monotonic() < self._failing_until_s:
+            return "durable jobs: their file, or its disk, has failed within the last minute"
         return self._problem
+
+    def note(self, error: StoreError) -> None:
+        """The store has failed at something. Told to people here, to clients never: it names
+        files."""
+        now_s = self.clock.monotonic()
+        if now_s >= self._failing_until_s:
+            _LOG.warning("the store of durable jobs fails: %s", error.message)
+        self._failing_until_s = now_s + FAILING_S
 
     def close(self) -> None:
         """Lets go of the file, when what runs has ended."""
         self._uploading.shutdown()
+        self._studying.shutdown()
         self._threads.shutdown()
         with self._opening:
             if self._store is not None:
                 self._store.close()
                 self._store = None
 
-    async def _run(self, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+    async def _run(self, work: Callable[[], T], threads: ThreadPoolExecutor | None = None) -> T:
+        """In one of `threads`. Raises Refused where the store fails."""
+        loop = asyncio.get_running_loop()
+        try:
+            return await loop.run_in_executor(threads or self._threads, work)
+        except (Fenced, InUse):
+            raise
+        except StoreError as error:
+            self.note(error)
+            raise _unavailable() from None
+
+    def _found(self, work: Callable[[JobStore], T]) -> T | None:
+        is_there = self._store is not None or self._is_there()
+        return work(self.opened()) if is_there else None
+
+    def _is_there(self) -> bool:
+        """Whether there is a file; where nobody can tell, opening it says why."""
+        try:
+            self.path.stat()
+        except FileNotFoundError:
+            return False
+        except OSError:
+            pass
+        return True
 
     def _open(self) -> JobStore:
+        seen = _seen(self.path)
+        now_s = self.clock.monotonic()
+        if seen is not None and seen == self._refused and now_s < self._again_at_s:
+            raise _unavailable()
         try:
             store = JobsFile(self.path, self.clock)
         except ConfigError as error:
             if not self._problem:
                 _LOG.warning("durable jobs are not served: %s", error.message)
             self._problem = "durable jobs are not served: their file cannot be used"
-            raise unavailable() from None
+            self._refused, self._again_at_s = seen, now_s + AGAIN_S
+            raise _unavailable() from None
         self._problem = ""
         return store
 
 
-def unavailable() -> Refused:
-    """What clients are told of a store that fails: nothing of where it is."""
+def _nobody() -> None:
+    """Nobody works here yet."""
+
+
+def _seen(path: Path) -> Seen | None:
+    """By what a file is known again, as it is now; None where there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def _unavailable() -> Refused:
     refused = Refused("the operator of this gateway has to look after its file of jobs")
     refused.code = "jobs_unavailable"
     return refused
-
-
-def _nobody() -> None:
-    """Nobody works here yet."""

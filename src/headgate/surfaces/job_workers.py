@@ -11,22 +11,26 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
+from collections import Counter, deque
+from collections.abc import Collection, Iterable, Sequence
 from typing import Protocol
 
 from msgspec import Struct
 
 from headgate.clients import Clients
-from headgate.errors import HeadgateError
+from headgate.errors import HeadgateError, StoreError
 from headgate.jobs.base import Fenced, JobStore
 from headgate.jobs.live import LiveSettings
-from headgate.jobs.model import Job
+from headgate.jobs.model import Job, Waiting
 from headgate.jobs.runner import Runner, RunnerSettings
 from headgate.jobs.states import JOB_ENDS
 from headgate.runtime import Runtime
 from headgate.surfaces.job_desk import Desk
 
-AT_ONCE = 4
-"""Jobs of one process; their lines share what calls leave over."""
+AT_ONCE = 32
+"""Jobs of one process; their lines share what calls leave over. Most of them wait, for a provider's
+batch or for a budget."""
+AT_ONCE_OF_TENANT = 4
 LOOK_S = 1.0
 SWEEP_EVERY_S = 600.0
 REST_S = 30.0
@@ -131,9 +135,9 @@ class JobWorkers:
         rests = self._rests_until_s
         self._rests_until_s = {name: at_s for name, at_s in rests.items() if at_s > now_s}
         left = frozenset((*self._working, *self._rests_until_s))
-        room = AT_ONCE - len(self._working)
+        busy = [working.job.tenant for working in self._working.values()]
         before_s = self._old_before_s(now_s)
-        self._looking = self._desk.glance(lambda store: _found(store, left, room, before_s))
+        self._looking = self._desk.glance(lambda store: _found(store, left, busy, before_s))
         self._looking.add_done_callback(self._take)
 
     def _old_before_s(self, now_s: float) -> float:
@@ -149,6 +153,7 @@ class JobWorkers:
         if looking.cancelled():
             return
         error = looking.exception()
+        self._note(error)
         if error is None and self._serving is not None and not self._is_draining:
             for job in looking.result() or []:
                 self._begin(job, self._serving)
@@ -158,6 +163,10 @@ class JobWorkers:
         if not self._is_draining:
             wait_s = 0.0 if self._is_woken else LOOK_S
             self._timer = asyncio.get_running_loop().call_later(wait_s, self._look)
+
+    def _note(self, error: BaseException | None) -> None:
+        if isinstance(error, StoreError) and not isinstance(error, Fenced):
+            self._desk.note(error)
 
     def _has_lost_its_key(self, job: Job) -> bool:
         try:
@@ -183,6 +192,7 @@ class JobWorkers:
     def _ended(self, job_id: str, serving: Serving, task: asyncio.Task[Job | None]) -> None:
         serving.running -= 1
         working = self._working.pop(job_id)
+        self._note(None if task.cancelled() else task.exception())
         is_over = task.cancelled() or _has_ended(task)
         if not is_over and not working.is_stopped:
             self._rests_until_s[job_id] = self._desk.clock.monotonic() + REST_S
@@ -207,16 +217,35 @@ async def _worked_on(runner: Runner, job_id: str) -> Job | None:
         await asyncio.to_thread(runner.close)
 
 
-def _found(store: JobStore, left: frozenset[str], most: int, before_s: float) -> list[Job]:
-    """The oldest jobs that clients have made and nobody works on, without those in `left`. What
-    ended before `before_s` goes."""
+def _found(
+    store: JobStore, left: Collection[str], busy: Sequence[str], before_s: float
+) -> list[Job]:
+    """The jobs that are begun with: of those that clients have made and nobody works on, without
+    those in `left`. What ended before `before_s` goes."""
     if before_s:
         store.forget_old(before_s)
-    found: list[Job] = []
-    for job_id in store.claimable() if most > 0 else ():
-        job = None if job_id in left else store.job(job_id, None)
-        if job is not None and job.tenant:
-            found.append(job)
-        if len(found) >= most:
+    waiting = [job for job in store.waiting() if job.tenant and job.id not in left]
+    found = (store.job(name, None) for name in turns(waiting, busy))
+    return [job for job in found if job is not None]
+
+
+def turns(waiting: Iterable[Waiting], busy: Sequence[str]) -> list[str]:
+    """Which jobs are begun with, of those that wait (the oldest first), where one of each tenant in
+    `busy` is worked on: those of whoever has fewest, then the oldest. A job that is only to be
+    ended needs no room, or it would wait for those that it does not want to wait for."""
+    queues: dict[str, deque[str]] = {}
+    ending: list[str] = []
+    for job in waiting:
+        if job.is_cancelled and len(ending) < AT_ONCE_OF_TENANT:
+            ending.append(job.id)
+        else:
+            queues.setdefault(job.tenant, deque()).append(job.id)
+    counts, begun = Counter(busy), []
+    for _ in range(AT_ONCE - len(busy)):
+        free = [one for one in queues if queues[one] and counts[one] < AT_ONCE_OF_TENANT]
+        if not free:
             break
-    return found
+        tenant = min(free, key=lambda one: counts[one])
+        begun.append(queues[tenant].popleft())
+        counts[tenant] += 1
+    return ending + begun

@@ -19,7 +19,7 @@ from headgate.jobs.lines import OPERATIONS, Refusal, check
 from headgate.jobs.model import LIVE, Job, JobOptions, StoredFile
 from headgate.jobs.states import JOB_FAILED
 from headgate.runtime import Runtime
-from headgate.surfaces.batch_asked import Asked
+from headgate.surfaces.batch_asked import Asked, unknown
 from headgate.surfaces.job_desk import Desk
 from headgate.types import NO_CONTROLS, TARGET, Policy, Route
 
@@ -75,7 +75,7 @@ class Submission:
             deadline_s=now_s + wanted.window_s,
             options=options,
         )
-        made = await self._desk.make(lambda store: self._make(store, job, file, head.client))
+        made = await self._desk.study(lambda store: self._make(store, job, file, head.client))
         self._desk.wake()
         return made
 
@@ -89,6 +89,10 @@ class Submission:
             problems = tuple(checked.problems)
             job = replace(job, state=JOB_FAILED, ended_s=job.created_s, errors=problems)
         store.create(job, checked.lines)
+        if store.file(file.id, file.tenant) is None:
+            # It was deleted while it was read. From now on it could not be.
+            store.ask_cancel(job.id, job.tenant)
+            raise unknown("file", file.id)
         return store.job(job.id, job.tenant) or job
 
     def _judge(self, model: str, operation: str, client: Client | None) -> Policy | Refusal:
