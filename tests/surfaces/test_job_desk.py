@@ -79,6 +79,35 @@ def test_a_broken_file_is_refused_and_said_so_once(
     assert path.read_bytes().startswith(b"no database")
 
 
+def test_a_disk_that_fails_is_told_to_people_and_no_path_to_clients(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "jobs.db"
+
+    async def use(desk: Desk) -> None:
+        file = await desk.make(lambda store: store.add_file("t", "batch", "a", [b"x"]))
+        (tmp_path / "jobs.db-files" / file.id).unlink()
+        for _ in range(2):
+            with pytest.raises(Refused) as caught:
+                await desk.make(lambda store: store.open_file(file))
+            assert caught.value.code == "jobs_unavailable"
+            assert str(tmp_path) not in caught.value.message
+        assert "disk" in desk.problem()
+        assert await desk.make(lambda store: store.file(file.id, "t")) == file
+
+    with caplog.at_level(logging.WARNING):
+        run(path, use)
+    assert len([one for one in caplog.records if one.name == "headgate.jobs"]) == 1
+
+
+def test_a_place_that_cannot_be_looked_at_is_refused_too(tmp_path: Path) -> None:
+    async def use(desk: Desk) -> None:
+        with pytest.raises(Refused):
+            await desk.look(lambda store: store.claimable())
+
+    run(tmp_path / ("x" * 300) / "jobs.db", use)
+
+
 def test_uploads_are_bounded_for_each_and_for_all(tmp_path: Path) -> None:
     may_end = threading.Event()
 
