@@ -59,6 +59,7 @@ MORE: dict[int, tuple[str, ...]] = {
 ELSEWHERE: dict[int, str] = {
     15: "faults/test_failover.py",
     18: "e2e/test_crowds.py",
+    21: "e2e/test_batch_lane.py",
     39: "e2e/test_client_keys.py",
     40: "e2e/test_key_budgets.py",
 }
@@ -94,6 +95,7 @@ MEANWHILE: dict[int, str] = {
 WITHOUT_NEIGHBOUR: dict[int, Apart] = {
     18: _own(8, why="all ask one question; its answers come within a bound of their own"),
     20: _own(9, why="the process is killed: what counts is that the next one starts and serves"),
+    21: _own(9, why="the process is killed: what counts is that the next one goes on with its job"),
     23: _own(9, why="a file is harmed between two processes; the second one serves at once"),
     28: _own(9, why="a clock is set and nothing fails: no call goes on meanwhile"),
     29: _own(8, 9, why="workers are processes: the others serve, and the dead one is replaced"),
@@ -125,17 +127,15 @@ WITHOUT_LAB: dict[str, Apart] = {
                                     "answer, and that no key is sent on"),
     "e2e/test_key_budgets.py": _own(2, 5, why="gateways with keys of their own: what is spent is "
                                     "what the ledger books, and what was reserved comes back"),
+    "e2e/test_batch_lane.py": _own(2, 7, why="commands that are killed; the provider's charges, "
+                                   "the job's books and its output are compared"),
     "e2e/test_crowds.py": _own(1, 6, 10, why="a process of its own, for its memory, and for as "
                                "many connections as a machine has files"),
 }  # fmt: skip
 """Files of rows whose tests run without a laboratory."""
 
 _SHARED = "waits for the shared store"
-_JOBS = "waits for durable batches"
-TO_COME: dict[int, str] = {
-    **dict.fromkeys((25, 26, 27, 41), _SHARED),
-    21: _JOBS,
-}
+TO_COME: dict[int, str] = dict.fromkeys((25, 26, 27, 41), _SHARED)
 """Why there is no file yet."""
 
 NO_ROW: dict[str, str] = {
