@@ -106,7 +106,7 @@ ROOMS = {
     # For users' own tests; nothing of headgate needs them.
     "testing_server": "types",
     "testing_steps": "testing_server providers.fake types",
-    "faultserver": "faultserver testing_server testing_steps providers.fake core clock",
+    "faultserver": "faultserver testing_server testing_steps providers.fake core errors clock",
     "testing": "testing_server testing_steps faultserver core",
     # Durable jobs: pure nouns and rules; what works them off stands on the runtime.
     "jobs": "jobs core types errors clock",

@@ -7,6 +7,8 @@ from typing import Any
 
 import msgspec
 
+from headgate.core.multipart import Form, boundary_of
+from headgate.errors import BadRequest
 from headgate.faultserver.batches import (
     CANCELLING,
     ENDED,
@@ -17,7 +19,6 @@ from headgate.faultserver.batches import (
 )
 from headgate.faultserver.courses import DONE, EXPIRED, FAILED, Asked
 from headgate.faultserver.desk_words import Answered, Ask, Drawers, KeptFile, json_answer, paged
-from headgate.faultserver.multipart import parts_of
 from headgate.providers import fake_openai
 from headgate.providers.fake import operation_of
 
@@ -35,11 +36,16 @@ def _refused(status: int, message: str) -> Answered:
 
 
 def _create_file(ask: Ask, drawers: Drawers) -> Answered:
-    parts = parts_of(ask.request.headers.get("content-type", ""), ask.request.raw)
-    if "file" not in parts or "purpose" not in parts:
-        return _refused(400, "'file' and 'purpose' are required properties")
-    purpose = parts["purpose"].content.decode("latin-1")
-    content, name = parts["file"].content, parts["file"].filename
+    kind, raw = ask.request.headers.get("content-type", ""), ask.request.raw
+    try:
+        form = Form(boundary_of(kind.encode("latin-1")), len(raw))
+        content = form.feed(raw)
+        form.end()
+    except BadRequest as error:
+        return _refused(400, error.message)
+    if "purpose" not in form.fields:
+        return _refused(400, "'purpose' is a required property")
+    name, purpose = form.file_name or "", form.fields["purpose"]
     file = _kept(drawers, ask.mark.tenant, purpose, name, content, ask.now_s)
     return json_answer(_file(file))
 

@@ -11,8 +11,8 @@ import pytest
 from batchlab import KEY
 from jobs.apis.places import HANDED, answers, api_at, bodies, ended, handed_in
 
+from headgate.core.multipart import Form
 from headgate.errors import UpstreamGarbled
-from headgate.faultserver.multipart import parts_of
 from headgate.jobs.apis.base import Asked, Remote, Vanished
 from headgate.jobs.apis.openai import answer_in, window
 from headgate.testing import Answer, BatchCourse, FaultServer
@@ -26,10 +26,10 @@ def test_an_upload_is_a_form_with_a_line_for_each_item(server: FaultServer) -> N
         return file.getvalue()
 
     content = asyncio.run(run())
-    parts = parts_of("multipart/form-data; boundary=headgate-hg-token", content)
-    assert parts["purpose"].content == b"batch"
-    assert parts["file"].filename == "hg-token.jsonl"
-    first, second = map(json.loads, parts["file"].content.splitlines())
+    form = Form(b"headgate-hg-token", len(content))
+    first, second = map(json.loads, form.feed(content).splitlines())
+    form.end()
+    assert (form.fields, form.file_name) == ({"purpose": "batch"}, "hg-token.jsonl")
     assert (first["custom_id"], first["method"], first["url"]) == (
         "hg-token-0", "POST", "/v1/chat/completions",
     )  # fmt: skip
