@@ -216,6 +216,25 @@ def test_an_anthropic_batch_of_which_nobody_knows_whose_it_is(
         assert (job.at_risk_nanos > 0) == resubmit
 
 
+def test_who_cancels_a_batch_that_waits_for_review_has_decided(
+    server: FaultServer, tmp_path: Path
+) -> None:
+    """Or a job that nobody can find out about would be cancelling for ever."""
+    server.batch(BatchCourse(looks=None))
+    server.script(CutAt(None), operation="message_batches.create")
+
+    async def run() -> tuple[Job, list[str]]:
+        settings = SETTINGS._replace(confirm_s=0.02)
+        async with bench(tmp_path, config_at(server, "anthropic"), settings) as desk:
+            job = await desk.run(made(desk.store, map(body, range(4)), "anthropic", resubmit=False))
+            assert [shard.state for shard in desk.shards(job)] == ["needs_review"]
+            job = await desk.run(job, is_cancelling=True)
+            return job, [shard.state for shard in desk.shards(job)]
+
+    job, states = asyncio.run(run())
+    assert (job.counts, states) == ({"queued": 4}, ["abandoned"])
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_batch_is_brought_to_its_end_although_its_provider_gets_no_more(
     server: FaultServer, tmp_path: Path, kind: str

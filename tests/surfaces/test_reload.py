@@ -179,6 +179,14 @@ def test_client_keys_stay_where_they_are(scene: Scene) -> None:
     assert scene.config.keys.path == "headgate-keys.db"
 
 
+def test_jobs_stay_where_they_are(scene: Scene) -> None:
+    before = scene.config.batch.jobs.path
+    scene.write('[batch.jobs]\npath = "other.db"\nconcurrency = 3\n')
+    scene.reload()
+    assert (scene.config.batch.jobs.path, scene.config.batch.jobs.concurrency) == (before, 3)
+    assert any("batch.jobs.path keeps its value" in line for line in scene.said)
+
+
 def test_whether_there_are_spans_is_decided_at_the_start(scene: Scene) -> None:
     scene.write("[metrics]\notel = true\n")
     assert scene.reload()["reload"]["needs_restart"] == ["metrics.otel"]

@@ -250,8 +250,9 @@ class Life:
         return False
 
     async def _doubt(self, reason: str = "nobody knows whether it was made") -> None:
-        """It may be there, and billed: it is sent again at a risk, or left for people to decide."""
-        if self._lives.job.options.resubmit:
+        """It may be there, and billed: it is sent again at a risk, or left for people to decide.
+        Who cancels the job has decided."""
+        if self._lives.job.options.resubmit or self._is_cancelling:
             await self._abandon(reason, is_at_risk=True)
         elif self._shard.state != NEEDS_REVIEW:
             await self._advance(NEEDS_REVIEW, Learned(detail={**self._shard.detail, "why": reason}))

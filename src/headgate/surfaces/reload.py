@@ -21,8 +21,8 @@ from headgate.surfaces.gateway import Gateway
 from headgate.surfaces.readiness import Reloaded
 
 _FIXED = ("host", "port", "workers", "log_format", "log_calls", "log_content")
-"""Settings of [server] that a process keeps as it was started; so it does all of [keys],
-and whether there are spans."""
+"""Settings of [server] that a process keeps as it was started; so it does all of [keys], whether
+there are spans, and where jobs are kept."""
 
 
 @dataclass(frozen=True)
@@ -92,8 +92,12 @@ def kept(now: Config, wanted: Config) -> tuple[Config, tuple[str, ...]]:
         differ.append("keys")
     if wanted.metrics.otel != now.metrics.otel:
         differ.append("metrics.otel")
+    if wanted.batch.jobs.path != now.batch.jobs.path:
+        differ.append("batch.jobs.path")
     metrics = dataclasses.replace(wanted.metrics, otel=now.metrics.otel)
-    stays = dataclasses.replace(wanted, server=server, keys=now.keys, metrics=metrics)
+    jobs = dataclasses.replace(wanted.batch.jobs, path=now.batch.jobs.path)
+    batch = dataclasses.replace(wanted.batch, jobs=jobs)
+    stays = dataclasses.replace(wanted, server=server, keys=now.keys, metrics=metrics, batch=batch)
     return stays, tuple(differ)
 
 
